@@ -1,0 +1,125 @@
+"""Provider connections, the models they serve, and what became of every request."""
+
+from typing import Any, ClassVar
+
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+
+from accounts.models import Tenant, TenantOwned, TenantQuerySet
+
+NAME = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$", "Use up to 63 letters, digits, spaces, dots, _ and -.")
+
+
+class Provider(TenantOwned):
+    """A tenant's connection to one vendor account: where, with which key, which models, how preferred.
+
+    The key is sealed with the row's id as context; a changed base_url wipes it (services.update_provider and a trigger).
+    """
+
+    name = models.CharField(max_length=63, validators=[NAME])
+    family = models.CharField(max_length=32)
+    base_url = models.CharField(max_length=500)
+    api_key_sealed = models.TextField(blank=True, default="")
+    api_key_last4 = models.CharField(max_length=4, blank=True, default="")
+    weight = models.PositiveIntegerField(default=100, validators=[MaxValueValidator(1_000_000)])
+    enabled = models.BooleanField(default=True)
+    timeout_s = models.PositiveIntegerField(
+        default=60, validators=[MinValueValidator(1), MaxValueValidator(600)]
+    )  # seconds until the first content
+    options = models.JSONField(default=dict, blank=True)
+    simulated = models.BooleanField(default=False)  # answers come from a simulator, and every page says so
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant", "name"], name="one_provider_per_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ModelRoute(TenantOwned):
+    """A public model name that a provider serves, and the name that the provider itself uses."""
+
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="routes")
+    public_name = models.CharField(max_length=200)
+    upstream_name = models.CharField(max_length=200)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["provider", "public_name"], name="one_route_per_model")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.public_name} -> {self.upstream_name}"
+
+
+class RequestLog(models.Model):
+    """One row per client request, written by the shipper. Partitioned by day (UTC) of `created_at`.
+
+    `id` is the x-request-id, a UUIDv7, and `created_at` is derived from it: a record shipped twice meets itself.
+    `tenant`, `key_id` and `provider_id` are plain values: a log outlives what it is about.
+    """
+
+    pk = models.CompositePrimaryKey("id", "created_at")
+    id = models.UUIDField()
+    created_at = models.DateTimeField()
+    tenant = models.ForeignKey(Tenant, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False)
+    key_id = models.UUIDField(null=True)
+    endpoint = models.CharField(max_length=32)  # chat/completions, completions, embeddings
+    streamed = models.BooleanField(default=False)
+    provider = models.CharField(max_length=32, null=True)  # the family that answered, or was tried last
+    provider_id = models.UUIDField(null=True)
+    model = models.CharField(max_length=200, null=True)  # the public name asked for
+    upstream_model = models.CharField(max_length=200, null=True)
+    status = models.PositiveSmallIntegerField()  # what the client got; 499: it hung up; 0: the process died
+    error_class = models.CharField(max_length=40, null=True)
+    error_code = models.CharField(max_length=40, null=True)  # the code of the body the client got
+    retryable = models.BooleanField(null=True)
+    attempts = models.JSONField(default=list)  # [{"provider", "provider_id", "fate", "ms"}], in order
+    latency_ms = models.IntegerField(null=True)  # to the upstream's response headers
+    ttft_ms = models.IntegerField(null=True)  # to the first content
+    duration_ms = models.IntegerField(null=True)  # to the end of the answer
+    overhead_ms = models.DecimalField(max_digits=10, decimal_places=3, null=True)
+    input_tokens = models.IntegerField(null=True)
+    output_tokens = models.IntegerField(null=True)
+    cached_tokens = models.IntegerField(null=True)
+    reasoning_tokens = models.IntegerField(null=True)
+    usage_estimated = models.BooleanField(default=False)
+    cost_usd = models.DecimalField(max_digits=20, decimal_places=9, null=True)  # NULL: unpriced
+    unpriced = models.BooleanField(default=False)
+    price = models.JSONField(null=True)  # the price used, USD per million tokens, as decimal strings
+    prompt_version = models.CharField(max_length=120, null=True)
+    policy_events = models.JSONField(default=list)
+    simulated = models.BooleanField(default=False)
+
+    objects: ClassVar[Any] = TenantQuerySet.as_manager()
+
+    class Meta:
+        db_table = "request_log"
+        indexes: ClassVar = [models.Index(fields=["tenant", "-created_at", "-id"], name="request_log_by_tenant")]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class CircuitEvent(models.Model):
+    """A transition of a provider's circuit, with its reason."""
+
+    id = models.UUIDField(primary_key=True)
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+")
+    provider_id = models.UUIDField()
+    created_at = models.DateTimeField()
+    from_state = models.CharField(max_length=12)
+    to_state = models.CharField(max_length=12)
+    reason = models.CharField(max_length=200)
+
+    objects: ClassVar[Any] = TenantQuerySet.as_manager()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["tenant", "provider_id", "-created_at", "-id"], name="circuit_event_by_provider")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider_id} {self.from_state} -> {self.to_state}"

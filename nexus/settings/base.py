@@ -1,0 +1,226 @@
+"""Every setting that comes from the environment, grouped; the role modules beside this one add what differs per process.
+
+Secrets have no default. A missing or malformed setting raises ImproperlyConfigured with one sentence that names it.
+Every variable is described in `.env.example` and `docs/configuration.md`; a test holds the three together.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.csp import CSP
+
+from nexus import embedded
+from nexus.encryption import Cipher
+from nexus.redis_clients import celery_url
+
+BASE_DIR = Path(__file__).resolve().parents[2]
+env = environ.Env()
+env.read_env(BASE_DIR / ".env") if (BASE_DIR / ".env").exists() else None
+
+# --- where things are kept ---------------------------------------------------------------------------------------------
+NEXUS_DATA_DIR = Path(env.str("NEXUS_DATA_DIR", default=str(BASE_DIR / ".nexus"))).absolute()
+if (NEXUS_DATA_DIR / "secrets.env").exists():  # made by the first start of an embedded installation
+    env.read_env(NEXUS_DATA_DIR / "secrets.env")
+
+
+def required(name: str, purpose: str) -> str:
+    """Return a setting without default, or stop the start with one sentence that names it."""
+    value = env.str(name, default="")
+    if not value:
+        raise ImproperlyConfigured(f"{name} is not set: {purpose}")
+    return str(value)
+
+
+def number(name: str, default: int, *, least: int = 0) -> int:
+    """Return a whole number setting, refusing anything else by name."""
+    raw = env.str(name, default=str(default))
+    if not raw.isdigit() or int(raw) < least:
+        raise ImproperlyConfigured(f"{name} must be a whole number of at least {least}, not {raw!r}.")
+    return int(raw)
+
+
+def switch(name: str, *, default: bool) -> bool:
+    """Return an on/off setting, refusing a word that is neither."""
+    raw = env.str(name, default=str(default)).strip().lower()
+    if raw in ("1", "true", "yes", "on"):
+        return True
+    if raw in ("0", "false", "no", "off", ""):
+        return False
+    raise ImproperlyConfigured(f"{name} must be true or false, not {raw!r}.")
+
+
+# --- secrets -----------------------------------------------------------------------------------------------------------
+DEBUG = switch("DEBUG", default=False)
+SECRET_KEY = required("SECRET_KEY", "give 50 or more random characters; they sign sessions and tokens.")
+NEXUS_ENCRYPTION_KEYS = [key.strip() for key in env.str("NEXUS_ENCRYPTION_KEYS", default="").split(",") if key.strip()]
+try:
+    Cipher(NEXUS_ENCRYPTION_KEYS)
+except ValueError as error:
+    raise ImproperlyConfigured(f"NEXUS_ENCRYPTION_KEYS is malformed: {error}") from error
+
+# --- PostgreSQL and Redis: given by URL, or the embedded ones when those run ----------------------------------------------
+_services = embedded.running(NEXUS_DATA_DIR)
+DATABASE_URL = env.str("DATABASE_URL", default=_services.database_url if _services else "")
+REDIS_URL = env.str("REDIS_URL", default=_services.redis_url if _services else "")
+_POOL = {"min_size": 0, "max_size": number("NEXUS_DATABASE_POOL", 8, least=1), "timeout": 10}  # connections; seconds
+
+
+def database(url: str) -> dict[str, Any]:
+    """Return Django's dictionary for a database URL; an empty one for commands that open no database."""
+    if not url:
+        return {"ENGINE": "django.db.backends.postgresql", "NAME": "nexus", "HOST": str(NEXUS_DATA_DIR / "run")}
+    parsed: dict[str, Any] = env.db_url_config(url)
+    if parsed.get("ENGINE") != "django.db.backends.postgresql":
+        raise ImproperlyConfigured("DATABASE_URL must be a postgres:// URL: NEXUS needs PostgreSQL 15 or newer.")
+    return parsed
+
+
+DATABASES = {"default": database(DATABASE_URL)}
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DATABASES["default"].setdefault("OPTIONS", {})["pool"] = dict(_POOL)
+
+# --- Django itself -------------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django_htmx",
+    "rest_framework",
+    "accounts",
+    "billing",
+    "gateway",
+]
+AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.csp",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = True  # a checkout serves its own files; `collectstatic` is not part of the start
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024  # bytes
+
+# --- addresses -------------------------------------------------------------------------------------------------------------
+NEXUS_PORT = number("NEXUS_PORT", 8000, least=1)
+NEXUS_PUBLIC_URL = env.str("NEXUS_PUBLIC_URL", default=f"http://127.0.0.1:{NEXUS_PORT}").rstrip("/")
+if not NEXUS_PUBLIC_URL.startswith(("http://", "https://")):
+    raise ImproperlyConfigured("NEXUS_PUBLIC_URL must begin with http:// or https://.")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+_HTTPS = NEXUS_PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _HTTPS else None
+SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$"]  # probes speak plain HTTP
+SECURE_HSTS_SECONDS = 31_536_000 if _HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 12 * 3600  # seconds
+SECURE_CSP = {
+    "default-src": [CSP.NONE],
+    "script-src": [CSP.SELF, CSP.NONCE],
+    "style-src": [CSP.SELF, CSP.NONCE],
+    "img-src": [CSP.SELF, "data:"],
+    "font-src": [CSP.SELF],
+    "connect-src": [CSP.SELF],
+    "form-action": [CSP.SELF],
+    "frame-ancestors": [CSP.NONE],
+    "base-uri": [CSP.NONE],
+}
+LOGIN_URL = "/accounts/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/accounts/login/"
+
+# --- e-mail ------------------------------------------------------------------------------------------------------------------
+EMAIL_URL = env.str("EMAIL_URL", default="consolemail://")
+_mail = env.email_url_config(EMAIL_URL)
+MAILERS = {
+    "default": {
+        "BACKEND": _mail["EMAIL_BACKEND"],
+        "OPTIONS": {
+            name: _mail[f"EMAIL_{name.upper()}"]
+            for name in ("host", "port", "use_tls", "use_ssl")
+            if _mail.get(f"EMAIL_{name.upper()}")
+        }
+        | {
+            option: _mail[name]
+            for option, name in (("username", "EMAIL_HOST_USER"), ("password", "EMAIL_HOST_PASSWORD"))
+            if _mail.get(name)
+        },
+    }
+}
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="NEXUS <nexus@localhost>")
+
+# --- gateway -----------------------------------------------------------------------------------------------------------------
+NEXUS_RUNTIME_WORKERS = number("NEXUS_RUNTIME_WORKERS", 0)  # 0: one per core, two at most
+NEXUS_ALLOW_PRIVATE_PROVIDERS = env.str("NEXUS_ALLOW_PRIVATE_PROVIDERS", default="")
+NEXUS_LOG_CONTENT = switch("NEXUS_LOG_CONTENT", default=False)
+NEXUS_MAX_BODY_BYTES = number("NEXUS_MAX_BODY_BYTES", 20 * 1024 * 1024, least=1024)
+NEXUS_CONNECT_TIMEOUT_SECONDS = number("NEXUS_CONNECT_TIMEOUT_SECONDS", 5, least=1)
+NEXUS_STREAM_IDLE_SECONDS = number("NEXUS_STREAM_IDLE_SECONDS", 60, least=1)
+NEXUS_STREAM_TOTAL_SECONDS = number("NEXUS_STREAM_TOTAL_SECONDS", 1800, least=1)
+NEXUS_LOG_RETENTION_DAYS = number("NEXUS_LOG_RETENTION_DAYS", 90, least=1)
+
+# --- Celery --------------------------------------------------------------------------------------------------------------------
+CELERY_BROKER_URL = celery_url(REDIS_URL) if REDIS_URL else "memory://"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_TIME_LIMIT = 300  # seconds
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+
+# --- REST ------------------------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.auth.ApiKeyAuthentication", "accounts.auth.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.auth.ScopePermission"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "nexus.rest.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "COERCE_DECIMAL_TO_STRING": True,
+    "DATETIME_FORMAT": "iso-8601",
+}
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("NEXUS_LOG_LEVEL", default="INFO").upper()},
+    "loggers": {"django.server": {"level": "WARNING"}, "httpx": {"level": "WARNING"}},
+}

@@ -1,0 +1,20 @@
+"""The console role: pages, management API, admin. manage.py, Celery and the tests use it too."""
+
+from nexus.settings.base import *  # noqa: F403  (Django's idiom: a role is the base plus what differs)
+
+ROOT_URLCONF = "nexus.urls.console"
+ASGI_APPLICATION = "nexus.asgi.application"
+MIDDLEWARE = [
+    "nexus.http.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.TenantMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
