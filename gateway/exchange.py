@@ -109,8 +109,10 @@ class Response:
             chunks.append(piece)
             size += len(piece)
             if size > limit:
-                self.fail(BadResponse("The response body is larger than the limit."))
-                raise BadResponse("The response body is larger than the limit.")
+                # Not by fail(), to which a message that was received to its end is no failure.
+                self._error = BadResponse("The response body is larger than the limit.")
+                self._let_go_broken()
+                raise self._error
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def close(self) -> None:

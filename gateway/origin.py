@@ -54,6 +54,8 @@ def parse_base_url(url: str) -> tuple[Origin, str]:
     # urlsplit reads "host:" as no port; a colon with nothing behind it is a slip of the pen.
     if port == 0 or parts.netloc.endswith(":"):
         raise ValueError("The base URL's port must be between 1 and 65535.")
+    if "[" in parts.netloc and ":" not in host:
+        _bad_host()  # the brackets of RFC 3986 admit more than IPv6
     return Origin(parts.scheme, _checked_host(host), port or _DEFAULT_PORTS[parts.scheme]), parts.path.rstrip("/")
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.egress import Allowance, refuse_reason, resolve
 from gateway.transport_errors import AddressRefused, TransportError
+from tests.gateway.wire import ScriptedResolver
 
 REFUSED = [
     ("127.0.0.1", "loopback"),
@@ -90,22 +91,6 @@ ENCODED = [
 ]
 
 
-class ScriptedResolver(asyncio.SelectorEventLoop):
-    """A real loop whose name server is under our control, like an attacker's."""
-
-    def __init__(self, *answers: list[str]) -> None:
-        super().__init__()
-        self.answers = list(answers)
-        self.questions = 0
-
-    async def getaddrinfo(self, host, port, *, family=0, type=0, proto=0, flags=0):  # noqa: A002 - asyncio's own name
-        self.questions += 1
-        return [
-            (socket.AF_INET6 if ":" in ip else socket.AF_INET, type, proto, "", (ip, port))
-            for ip in self.answers.pop(0)
-        ]
-
-
 def resolve_to(allowance: Allowance, *addresses: str, host: str = "api.example.com", port: int = 443) -> list[str]:
     with asyncio.Runner(loop_factory=lambda: ScriptedResolver(list(addresses))) as runner:
         return runner.run(resolve(host, port, allowance))
@@ -157,10 +142,11 @@ def test_a_name_without_addresses_is_a_resolver_error() -> None:
 
 
 def test_the_refusal_tells_the_operator_what_to_set_and_does_not_name_the_host() -> None:
-    with pytest.raises(TransportError) as caught:
+    with pytest.raises(AddressRefused) as caught:
         resolve_to(Allowance(), "10.0.0.1", host="secret-host.example")
     assert "NEXUS_ALLOW_PRIVATE_PROVIDERS" in str(caught.value)
     assert "secret-host" not in str(caught.value)
+    assert isinstance(caught.value, TransportError)
     assert caught.value.error_class == "address_refused"
     assert caught.value.host == "secret-host.example"
 
@@ -203,7 +189,9 @@ def test_a_yes_allows_every_address(value: str) -> None:
         ("a.example, 10.0.0.0/8 ,b.example:1", "x", 80, "10.9.9.9", True),
     ],
 )
-def test_the_list_allows_what_it_names_and_no_more(value, host, port, address, allowed) -> None:
+def test_the_list_allows_what_it_names_and_no_more(
+    value: str, host: str, port: int, address: str, allowed: bool
+) -> None:
     assert Allowance.parse(value).allows(host, port, address) is allowed
 
 
