@@ -288,7 +288,12 @@ def test_it_refuses_a_certificate_that_is_wrong_or_unknown(loop: str, trust: boo
 @both_loops
 def test_a_server_that_speaks_no_tls_is_a_connect_error(loop: str) -> None:
     async def main() -> None:
-        listener = await asyncio.start_server(lambda _, writer: writer.write(b"SSH-2.0-x\r\n"), "127.0.0.1", 0)
+        async def another_protocol(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"SSH-2.0-x\r\n")
+            await reader.read()
+            writer.close()
+
+        listener = await asyncio.start_server(another_protocol, "127.0.0.1", 0)
         async with listener, transport() as client:
             with pytest.raises(ConnectFailed):
                 await ask(client, Origin("https", "127.0.0.1", listener.sockets[0].getsockname()[1]))
