@@ -1,0 +1,62 @@
+"""What the supervisor and the embedded services ask of the operating system about processes.
+
+Nothing here knows what the processes are for. Linux ends a child with its parent (`PR_SET_PDEATHSIG`); macOS has no
+such call, so an orphan there is found by `runs_with` and ended by the next start.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+
+
+def ends_with_parent(ending: signal.Signals) -> Callable[[], None] | None:
+    """Return a `preexec_fn` that has the kernel send `ending` to the child when its parent dies; None without prctl.
+
+    The kernel means the parent *thread*: start children from a thread that lives as long as the process does.
+    """
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)  # resolved before the fork: the child may not take locks
+    parent = os.getpid()
+
+    def arm() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, int(ending), 0, 0, 0)
+        if os.getppid() != parent:  # the parent died between fork and prctl: nobody would ever tell
+            os._exit(1)
+
+    return arm
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process with this id exists, whoever owns it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def command_line(pid: int) -> str:
+    """Return a process' command line, empty when there is no such process (or only its zombie is left)."""
+    if sys.platform == "linux":
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            return ""
+    listing = subprocess.run(
+        ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return listing.stdout
+
+
+def runs_with(pid: int, path: Path) -> bool:
+    """Return whether the process lives and names `path` on its command line: process ids are used again."""
+    return pid > 0 and is_alive(pid) and str(path) in command_line(pid)
