@@ -44,7 +44,9 @@ class Tenant(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.CheckConstraint(condition=models.Q(max_attempts__gte=1, max_attempts__lte=20), name="max_attempts_1_20"),
+            models.CheckConstraint(
+                condition=models.Q(max_attempts__gte=1, max_attempts__lte=20), name="max_attempts_1_20"
+            ),
             models.CheckConstraint(condition=models.Q(deadline_s__gte=1, deadline_s__lte=600), name="deadline_s_1_600"),
         ]
 

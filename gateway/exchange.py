@@ -153,7 +153,8 @@ class Response:
         connection = self._connection
         assert connection is not None
         if not connection.usable:
-            self.fail(ConnectionBroken("The connection ended at once.", response_started=False))
+            connection.abort()
+            raise ConnectionBroken("The connection ended before the request was sent.", response_started=False)
         connection.response = self
         connection.write(message)
         await self._arrival(by)

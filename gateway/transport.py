@@ -183,7 +183,7 @@ class Transport:
         except ssl.SSLError as error:
             # Its text may name the host; the reason is a constant such as CERTIFICATE_VERIFY_FAILED.
             raise ConnectFailed(f"The TLS handshake failed: {error.reason}.") from error
-        except socket.gaierror as error:
+        except (socket.gaierror, UnicodeError) as error:  # UnicodeError: not even the form of a name
             raise ConnectFailed("The upstream's name could not be resolved.") from error
         except OSError as error:
             raise ConnectFailed(f"The upstream took no connection: {type(error).__name__}.") from error

@@ -1,0 +1,116 @@
+"""A committed stream on its way to the client: every event at once, and the truth about how it ended."""
+
+import asyncio
+
+import msgspec
+
+from gateway import sse
+from gateway.circuit import Result
+from gateway.circuit_store import CircuitBoard, Permit
+from gateway.failures import StreamInterrupted
+from gateway.outcome import CLIENT_GONE, Outcome
+from gateway.providers.base import Failure, FailureKind, StreamDecoder
+from gateway.snapshot import Route
+from gateway.transport import Response
+from gateway.transport_errors import ReadTimedOut, TransportError
+
+DRAIN_SECONDS = 1.0  # how long the rest of a finished body may take for its connection to be kept
+
+
+class AnswerStream:
+    """Reads the upstream event by event. Read it with `next()` until it returns b"", or `close()` it."""
+
+    __slots__ = (
+        "_block", "_circuits", "_decoder", "_ends_by", "_idle", "_loop", "_outcome", "_over", "_permit", "_response", "_route",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        circuits: CircuitBoard,
+        route: Route,
+        permit: Permit,
+        response: Response,
+        decoder: StreamDecoder,
+        outcome: Outcome,
+        first_block: bytes,
+        *,
+        idle_seconds: float,
+        ends_by: float,
+    ) -> None:
+        self._circuits = circuits
+        self._route = route
+        self._permit = permit
+        self._response = response
+        self._decoder = decoder
+        self._outcome = outcome
+        self._block = first_block
+        self._idle = idle_seconds
+        self._ends_by = ends_by
+        self._over = False
+        self._loop = asyncio.get_running_loop()
+
+    async def next(self) -> bytes:
+        """Return the next bytes for the client; b"" after the last.
+
+        The record is written before the last bytes are handed out: once a client holds a whole answer, it is logged.
+        """
+        if self._over:
+            return b""
+        block, self._block = self._block, b""
+        while not block:
+            try:
+                data = await self._response.chunk(by=min(self._loop.time() + self._idle, self._ends_by))
+            except TransportError as error:
+                return await self._interrupted(_failure_of(error))
+            block = self._decoder.feed(data) if data else b""
+            if not data or self._decoder.failure is not None:
+                return block + await self._interrupted(self._decoder.failure or self._decoder.end())
+        if self._decoder.failure is not None:
+            return block + await self._interrupted(self._decoder.failure)
+        if self._decoder.finished:
+            await self._finished()
+        return block
+
+    def close(self) -> None:
+        """The client has gone: cancel the upstream call and record what was seen so far."""
+        if self._over:
+            return
+        self._over = True
+        self._response.close()
+        self._settle()
+        self._outcome.close(CLIENT_GONE, error_class="client_gone", retryable=False)
+
+    async def _finished(self) -> None:
+        self._over = True
+        self._response.release_when_done(DRAIN_SECONDS)
+        self._settle()
+        self._outcome.close(200)
+        await self._report(Result.SUCCESS, "200")
+
+    async def _interrupted(self, failure: Failure | None) -> bytes:
+        """End the stream with one error event: no finish reason, no end marker."""
+        failure = failure or Failure(FailureKind.TRUNCATED, "The provider's stream ended without its end marker.")
+        self._over = True
+        self._response.close()
+        error = StreamInterrupted(
+            "The provider's answer broke off; what came before is not whole. Send the request again.",
+            provider=self._route.family,
+            reason=failure.fate,
+        )
+        self._settle()
+        self._outcome.close(error.status, error=error, error_class=failure.word or failure.kind.value, retryable=True)
+        await self._report(Result.FAILURE, f"stream {failure.fate}")
+        return sse.encode(msgspec.json.encode(error.body(str(self._outcome.id))))
+
+    def _settle(self) -> None:
+        self._outcome.content_bytes = self._decoder.content_bytes
+        self._outcome.settle(self._decoder.usage)
+
+    async def _report(self, result: Result, reason: str) -> None:
+        if self._circuits.needs_report(self._route.provider_id, self._permit, result):
+            await self._circuits.report(self._route.provider_id, self._permit, result, reason)
+
+
+def _failure_of(error: TransportError) -> Failure:
+    kind = FailureKind.TIMEOUT if isinstance(error, ReadTimedOut) else FailureKind.CONNECTION
+    return Failure(kind, str(error), word=error.error_class)

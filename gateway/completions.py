@@ -1,0 +1,93 @@
+"""The data plane's one pipeline, whatever the door: authenticate, parse, route, answer, record.
+
+`complete` is transport-neutral. A door (gateway/door.py, gateway/streaming.py) makes a `Call` of a request and sends the
+`Reply`; it must read a reply's stream to its end or close it, since that is what writes the record.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from gateway.outcome import CLIENT_GONE, Outcome
+from gateway.relay import Relay, Reply, error_reply
+from gateway.schema import SCOPES, Endpoint, parse
+from gateway.snapshot import Caller, Snapshot, SnapshotKeeper
+from gateway.spool import Spool
+from nexus.errors import InvalidApiKey, NexusError, ScopeRequired
+
+logger = logging.getLogger(__name__)
+_BEARER = b"bearer "
+
+
+class InternalError(NexusError):
+    """A fault of our own."""
+
+
+class ServiceStarting(NexusError):
+    code = "SERVICE_STARTING"
+    status = 503
+
+
+@dataclass(slots=True)
+class Call:
+    """One request as a door hands it over. The body is read only once the caller is known."""
+
+    endpoint: Endpoint
+    authorization: bytes
+    read_body: Callable[[], Awaitable[bytes]]
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """What the pipeline works with: the snapshot, the relay and the spool of this process."""
+
+    snapshots: SnapshotKeeper
+    relay: Relay
+    spool: Spool
+
+    async def complete(self, call: Call) -> Reply:
+        """Answer one call. Every way out writes one record; a cancelled call is recorded as the client's leaving."""
+        outcome = Outcome(call.endpoint.value, self.spool)
+        try:
+            caller = outcome.caller = authenticate(self.snapshots.current, call.authorization)
+            require_scope(caller, SCOPES[call.endpoint])
+            request = outcome.request = parse(call.endpoint, await call.read_body())
+            return await self.relay.answer(caller, request, outcome)
+        except NexusError as error:
+            outcome.close(error.status, error=error, retryable=_retryable(error.status))
+            return error_reply(error, outcome)
+        except asyncio.CancelledError:
+            outcome.close(CLIENT_GONE, error_class="client_gone", retryable=False)
+            raise
+        except Exception:
+            # A fault of our own is answered, recorded and logged under the request's id; the process goes on.
+            logger.exception("Request %s failed.", outcome.id)
+            fault = InternalError("NEXUS failed on this request. Its log tells more under the request id.")
+            outcome.close(fault.status, error=fault, retryable=True)
+            return error_reply(fault, outcome)
+
+
+def authenticate(snapshot: Snapshot, authorization: bytes) -> Caller:
+    """Return who calls, from memory. Raises InvalidApiKey; ServiceStarting while no configuration was ever read."""
+    if snapshot.revision < 0:
+        raise ServiceStarting(
+            "The gateway has not read its configuration yet. Try again.", headers={"retry-after": "1"}
+        )
+    if authorization[:7].lower() != _BEARER:
+        raise InvalidApiKey
+    caller = snapshot.caller(sha256(authorization[7:].strip()).digest())
+    if caller is None:
+        raise InvalidApiKey
+    return caller
+
+
+def require_scope(caller: Caller, scope: str) -> None:
+    """Raise ScopeRequired unless the caller holds the scope."""
+    if scope not in caller.scopes:
+        raise ScopeRequired(scope)
+
+
+def _retryable(status: int) -> bool:
+    return status in (408, 429) or status >= 500

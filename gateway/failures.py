@@ -1,0 +1,123 @@
+"""What the client is told when no candidate answered: one error out of all attempts."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.outcome import Attempt
+from gateway.providers.base import Failure, FailureKind
+from gateway.snapshot import Route
+from nexus.errors import NexusError, NotFound
+
+STREAM_INTERRUPTED = "STREAM_INTERRUPTED"
+_LONGEST_WAIT_SECONDS = 30  # the open window of a circuit
+
+
+class ModelNotFound(NotFound):
+    code = "MODEL_NOT_FOUND"
+
+
+class UpstreamRejected(NexusError):
+    """The provider refused the request itself; its status, message and code go to the client."""
+
+    def __init__(self, failure: Failure, message: str) -> None:
+        super().__init__(message, param=failure.param)
+        self.status = failure.status or 400
+        self._code = failure.code
+        self._type = failure.type
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        body = super().body(request_id)
+        body["error"]["code"] = self._code or "INVALID_REQUEST"
+        body["error"]["type"] = self._type or body["error"]["type"]
+        return body
+
+    code = "UPSTREAM_REJECTED"
+
+
+class AllProvidersFailed(NexusError):
+    code = "ALL_PROVIDERS_FAILED"
+    status = 502
+
+
+class ProviderAuthFailed(NexusError):
+    code = "PROVIDER_AUTH_FAILED"
+    status = 502
+
+
+class ProviderTimeout(NexusError):
+    code = "PROVIDER_TIMEOUT"
+    status = 504
+
+
+class NoProviderAvailable(NexusError):
+    code = "NO_PROVIDER_AVAILABLE"
+    status = 503
+
+
+class UpstreamRateLimited(NexusError):
+    code = "RATE_LIMITED"
+    status = 429
+
+
+class UpstreamRequestTimeout(NexusError):
+    code = "REQUEST_TIMEOUT"
+    status = 408
+
+
+class StreamInterrupted(NexusError):
+    code = STREAM_INTERRUPTED
+    status = 502
+
+
+def for_client(attempts: Sequence[Attempt], *, reopens_in: float | None) -> NexusError:
+    """Return the error of a request that no candidate answered. `reopens_in`: seconds to the first half-open."""
+    details: dict[str, Any] = {"attempts": [_told(attempt) for attempt in attempts]}
+    failures = [attempt.failure for attempt in attempts if attempt.failure is not None]
+    if not failures:
+        wait = math.ceil(min(max(reopens_in or 1.0, 1.0), _LONGEST_WAIT_SECONDS))
+        return NoProviderAvailable(
+            f"Every provider of this model is failing and resting. Try again in {wait} s.",
+            headers={"retry-after": str(wait)},
+            **details,
+        )
+    statuses = {failure.status for failure in failures}
+    if statuses <= {429}:
+        waits = [f.retry_after_seconds for f in failures if f.retry_after_seconds is not None]
+        wait = max(1, math.ceil(min(waits))) if waits else 1
+        return UpstreamRateLimited(
+            "Every provider of this model limits the rate of requests at the moment.",
+            headers={"retry-after": str(wait)},
+            **details,
+        )
+    if statuses <= {408}:
+        return UpstreamRequestTimeout("Every provider of this model timed the request out.", **details)
+    kinds = {failure.kind for failure in failures}
+    if kinds == {FailureKind.AUTH}:
+        return ProviderAuthFailed(
+            "The providers of this model refused our credentials. Your API key is fine: "
+            "an admin must renew the provider's key.",
+            headers={"x-should-retry": "false"},
+            **details,
+        )
+    if failures[-1].kind in (FailureKind.TIMEOUT, FailureKind.DEADLINE):
+        return ProviderTimeout("No provider of this model answered in time.", **details)
+    return AllProvidersFailed(f"No provider of this model could answer; the last one: {failures[-1].fate}.", **details)
+
+
+def _told(attempt: Attempt) -> dict[str, Any]:
+    status = attempt.failure.status if attempt.failure else None
+    return {
+        "provider": attempt.family,
+        "status": status,
+        "error": None if status else attempt.fate,
+        "ms": attempt.milliseconds,
+    }
+
+
+def without_secrets(text: str, route: Route) -> str:
+    """Return an upstream's words without our key for it and without its address, both of which some vendors echo."""
+    for secret in (route.target.api_key, route.origin.host):
+        if len(secret) >= 4:
+            text = text.replace(secret, "…")
+    return text

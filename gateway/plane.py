@@ -1,0 +1,124 @@
+"""The data plane of one process: its parts, made from the settings, and their start and stop."""
+
+import asyncio
+import logging
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+
+from gateway.circuit import Transition
+from gateway.circuit_store import CircuitBoard
+from gateway.completions import Pipeline
+from gateway.egress import Allowance
+from gateway.records import CircuitChanged
+from gateway.relay import Limits, Relay
+from gateway.snapshot import SnapshotKeeper
+from gateway.snapshot_loader import load
+from gateway.spool import Spool
+from gateway.transport import Transport
+from nexus.ids import uuid7_at
+
+logger = logging.getLogger(__name__)
+
+
+class DataPlane:
+    """Starts with the process (ASGI lifespan), or with the first request where the server has no lifespan."""
+
+    def __init__(self) -> None:
+        self.snapshots = SnapshotKeeper(load, connection=connection_parameters(), redis_url=settings.REDIS_URL)
+        self.circuits = CircuitBoard(settings.REDIS_URL, on_transition=self._record_transition)
+        self.transport = Transport(
+            allowance=Allowance.parse(settings.NEXUS_ALLOW_PRIVATE_PROVIDERS),
+            connect_timeout_seconds=settings.NEXUS_CONNECT_TIMEOUT_SECONDS,
+        )
+        self.spool = Spool(settings.NEXUS_DATA_DIR / "spool")
+        limits = Limits(
+            idle_seconds=settings.NEXUS_STREAM_IDLE_SECONDS, stream_total_seconds=settings.NEXUS_STREAM_TOTAL_SECONDS
+        )
+        self.pipeline = Pipeline(self.snapshots, Relay(self.transport, self.circuits, limits), self.spool)
+        self._starting = asyncio.Lock()
+        self._started = False
+
+    async def start(self) -> None:
+        async with self._starting:
+            if self._started:
+                return
+            self.spool.open()
+            self.spool.start(asyncio.get_running_loop())
+            await self.circuits.start()
+            await self.snapshots.start()
+            self._started = True
+
+    async def stop(self) -> None:
+        async with self._starting:
+            if not self._started:
+                return
+            self._started = False
+            await self.snapshots.stop()
+            await self.circuits.stop()
+            await self.transport.close()
+            self.spool.close()
+
+    @property
+    def started(self) -> bool:
+        return self._started
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """Return what this process depends on, each with `ok` and `detail`, for /readyz."""
+        snapshot = self.snapshots
+        ready = snapshot.current.revision >= 0
+        return {
+            "configuration": {
+                "ok": ready,
+                "detail": snapshot.problem or f"revision {snapshot.current.revision}",
+            },
+            "database": {"ok": snapshot.problem is None, "detail": snapshot.problem or "answers"},
+            "circuits": {
+                "ok": self.circuits.backend == "redis",
+                "detail": self.circuits.detail,
+            },
+            "spool": {"ok": self.spool.dropped == 0, "detail": f"{self.spool.dropped} records dropped"},
+        }
+
+    def _record_transition(self, provider_id: UUID, change: Transition) -> None:
+        """Put a circuit's transition into the spool, so that it reaches the database as surely as a request does."""
+        tenant_id = self.snapshots.current.tenant_of(provider_id)
+        logger.warning(
+            "Circuit of provider %s: %s -> %s (%s)", provider_id, change.from_status, change.to_status, change.reason
+        )
+        if tenant_id is None:
+            return  # the provider was deleted meanwhile: nobody's event
+        self.spool.note(
+            CircuitChanged(
+                id=str(uuid7_at(change.at_ms)),
+                tenant=str(tenant_id),
+                provider_id=str(provider_id),
+                at_ms=change.at_ms,
+                from_state=change.from_status,
+                to_state=change.to_status,
+                reason=change.reason[:200],
+            )
+        )
+
+
+def connection_parameters() -> dict[str, Any]:
+    """Return psycopg's connection parameters for Django's default database, without Django's own options."""
+    parameters = connection.get_connection_params()
+    return {
+        name: value
+        for name, value in parameters.items()
+        if name in ("dbname", "user", "password", "host", "port", "sslmode")
+    }
+
+
+_plane: DataPlane | None = None
+
+
+def data_plane() -> DataPlane:
+    """Return this process's data plane, made on first use. It belongs to the event loop that starts it."""
+    global _plane  # noqa: PLW0603  (one per process, by definition)
+    if _plane is None:
+        _plane = DataPlane()
+    return _plane

@@ -1,0 +1,313 @@
+"""The OpenAI family: requests, answers and streams pass through byte for byte; a tap reads what the gateway must know.
+
+Wire facts: https://platform.openai.com/docs/api-reference (chat, completions, embeddings, errors, streaming).
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from billing.pricing import Usage
+from gateway import sse
+from gateway.providers.base import (
+    Adapter,
+    Completion,
+    Failure,
+    FailureKind,
+    Headers,
+    Target,
+    UpstreamRequest,
+)
+from gateway.providers.failures import by_status, retry_after_seconds
+from gateway.schema import Endpoint, ModelRequest
+
+HOLD_BYTES = 64 * 1024  # events kept back before the first content; past that the stream is taken as begun
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = 0
+
+
+class _CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int | None = 0
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    prompt_cache_hit_tokens: int | None = None  # DeepSeek's word for cached_tokens
+
+
+class _Answer(msgspec.Struct):
+    """A chat completion or a completion, as far as the gateway reads it."""
+
+    choices: list[msgspec.Raw]
+    usage: _Usage | None = None
+
+
+class _Embeddings(msgspec.Struct):
+    data: list[msgspec.Raw]
+    usage: _Usage | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: dict[str, Any] | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+
+class _ErrorOnly(msgspec.Struct):
+    error: Any = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_embeddings = msgspec.json.Decoder(_Embeddings).decode
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_error = msgspec.json.Decoder(_ErrorOnly).decode
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning|arguments|refusal)"\s*:\s*"((?:[^"\\]|\\.)*)"')
+
+
+def build_request(request: ModelRequest, target: Target) -> UpstreamRequest:
+    """Return the upstream request: the client's body under our credential."""
+    headers: list[tuple[bytes, bytes]] = [
+        (b"content-type", b"application/json"),
+        (b"accept", b"text/event-stream" if request.stream else b"application/json"),
+        (b"accept-encoding", b"identity"),
+        (b"user-agent", b"nexus"),
+    ]
+    if target.api_key:
+        headers.append((b"authorization", b"Bearer " + target.api_key.encode()))
+    for option, name in (("organization", b"openai-organization"), ("project", b"openai-project")):
+        if value := target.options.get(option):
+            headers.append((name, str(value).encode()))
+    return UpstreamRequest(
+        path=f"{target.base_path}/{request.endpoint.value}",
+        headers=tuple(headers),
+        body=request.body_for(target.upstream_model),
+    )
+
+
+def parse_response(request: ModelRequest, body: bytes) -> Completion | Failure:
+    """Return the answer with its usage; a failure for a 200 that is not an answer."""
+    decode = _decode_embeddings if request.endpoint is Endpoint.EMBEDDINGS else _decode_answer
+    try:
+        answer: _Answer | _Embeddings = decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return _failure_in(body) or Failure(
+            FailureKind.PROTOCOL, "The provider answered 200 with a body that is not an OpenAI answer."
+        )
+    return Completion(body, _usage(answer.usage))
+
+
+def parse_error(status: int, headers: Headers, body: bytes) -> Failure:
+    """Classify an answer with an error status: by the status first, by the code only where it says more."""
+    try:
+        raw = _decode_error(body).error
+    except (msgspec.DecodeError, RecursionError):
+        raw = None
+    message, type_, param, code = _error_fields(raw)
+    if not message:
+        message = f"The provider answered {status}."
+    kind = by_status(status)
+    if kind is FailureKind.RATE_LIMIT and "insufficient_quota" in (code, type_):
+        kind = FailureKind.QUOTA
+    return Failure(
+        kind,
+        message,
+        status=status,
+        type=type_,
+        param=param,
+        code=code,
+        retry_after_seconds=retry_after_seconds(headers),
+    )
+
+
+class OpenAIStream:
+    """The tap on an OpenAI stream. It holds events until the first content, then passes them on as they come."""
+
+    __slots__ = (
+        "_finish_seen",
+        "_held",
+        "_keep_usage",
+        "_splitter",
+        "committed",
+        "content_bytes",
+        "failure",
+        "finished",
+        "usage",
+    )
+
+    def __init__(self, *, keep_usage: bool) -> None:
+        self._splitter = sse.EventSplitter()
+        self._held = b""
+        self._keep_usage = keep_usage
+        self._finish_seen = False
+        self.committed = False
+        self.finished = False
+        self.failure: Failure | None = None
+        self.usage: Usage | None = None
+        self.content_bytes = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Take upstream bytes; return the bytes for the client."""
+        if self.finished or self.failure is not None:
+            return b""
+        try:
+            block = self._splitter.feed(data)
+        except sse.EventTooLarge:
+            self.failure = Failure(FailureKind.PROTOCOL, "The provider sent an event that is too large.")
+            return b""
+        if not block:
+            return b""
+        if self.committed and not _is_special(block):
+            self._count(block)
+            return block
+        return self._walk(block)
+
+    def end(self) -> Failure | None:
+        """Say what is wrong with a body that ended here."""
+        if self.failure is not None or self.finished:
+            return self.failure
+        what = "in mid-answer" if self.committed else "before any content"
+        return Failure(FailureKind.TRUNCATED, f"The provider's stream ended {what}, without its end marker.")
+
+    def _walk(self, block: bytes) -> bytes:
+        """Look at each event: before the first content all of them, after it those that may be more than content."""
+        out = []
+        for event in sse.events(block):
+            keep = self._take(event)
+            if keep:
+                out.append(event)
+            if self.finished or self.failure is not None:
+                break
+        passed = b"".join(out)
+        if not self.committed:
+            self._held += passed
+            if len(self._held) < HOLD_BYTES or self.failure is not None:
+                return b""
+            self.committed = True
+            passed = b""
+        held, self._held = self._held, b""
+        return held + passed
+
+    def _take(self, event: bytes) -> bool:
+        """Note what an event says; return whether the client shall have it."""
+        data = sse.data_of(event)
+        if not data:
+            return True
+        if data == sse.DONE:
+            return self._end_marker()
+        try:
+            chunk = _decode_chunk(data)
+        except (msgspec.DecodeError, RecursionError):
+            self.failure = Failure(FailureKind.PROTOCOL, "The provider sent an event that is not a completion chunk.")
+            return False
+        if chunk.error:
+            self.failure = _event_failure(chunk.error)
+            return False
+        if chunk.usage is not None:
+            self.usage = _usage(chunk.usage)
+            if not chunk.choices:
+                return self._keep_usage
+        self._finish_seen = self._finish_seen or any(choice.finish_reason for choice in chunk.choices or ())
+        if not self.committed:
+            self.committed = any(map(_is_content, chunk.choices or ()))
+        self._count(event)
+        return True
+
+    def _end_marker(self) -> bool:
+        if not self._finish_seen:
+            self.failure = self.end()
+            return False
+        self.finished = True
+        return True
+
+    def _count(self, block: bytes) -> None:
+        self.content_bytes += sum(map(len, _TEXT.findall(block)))
+        if not self._finish_seen:
+            self._finish_seen = _FINISH.search(block) is not None
+
+
+def stream_decoder(request: ModelRequest) -> OpenAIStream:
+    """Return the tap for one stream; it takes the usage event out unless the client asked for it."""
+    return OpenAIStream(keep_usage=request.include_usage)
+
+
+def _is_special(block: bytes) -> bool:
+    """Whether a block may hold more than content: the end marker, usage or an error.
+
+    Byte search is enough to say no: inside a JSON string the quotes of `"usage"` would be escaped.
+    """
+    return sse.DONE in block or b'"error"' in block or (b'"usage"' in block and _USAGE.search(block) is not None)
+
+
+def _is_content(choice: _Choice) -> bool:
+    """Whether a choice commits the stream. A role alone does not; a finish does: the answer is then known."""
+    if choice.text or choice.finish_reason:
+        return True
+    return any(value for name, value in (choice.delta or {}).items() if name != "role")
+
+
+def _usage(usage: _Usage | None) -> Usage | None:
+    if usage is None:
+        return None
+    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+    cached = (prompt.cached_tokens if prompt else usage.prompt_cache_hit_tokens) or 0
+    return Usage(
+        input_tokens=usage.prompt_tokens or 0,
+        output_tokens=usage.completion_tokens or 0,
+        cached_tokens=cached,
+        reasoning_tokens=(completion.reasoning_tokens if completion else 0) or 0,
+    )
+
+
+def _failure_in(body: bytes) -> Failure | None:
+    """Return the failure that a 200 answer carries as its body, if it does."""
+    try:
+        error = _decode_error(body).error
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return _event_failure(error) if error else None
+
+
+def _event_failure(error: Any) -> Failure:
+    """Classify an error that came with status 200, where the words are all there is to go by."""
+    message, type_, param, code = _error_fields(error)
+    words = {type_, code}
+    if "insufficient_quota" in words:
+        kind = FailureKind.QUOTA
+    elif words & {"rate_limit_exceeded", "rate_limit_error", "tokens", "requests", "429"}:
+        kind = FailureKind.RATE_LIMIT
+    elif words & {"invalid_api_key", "authentication_error", "401", "403"}:
+        kind = FailureKind.AUTH
+    else:
+        kind = FailureKind.SERVER
+    return Failure(kind, message or "The provider reported an error.", status=200, type=type_, param=param, code=code)
+
+
+def _error_fields(error: Any) -> tuple[str, str | None, str | None, str | None]:
+    """Return message, type, param and code of an error member in any of the shapes seen in the wild."""
+    if isinstance(error, str):
+        return error, None, None, None
+    if not isinstance(error, dict):
+        return "", None, None, None
+
+    def text(name: str) -> str | None:
+        value = error.get(name)
+        return None if value is None or isinstance(value, dict | list) else str(value)
+
+    return text("message") or "", text("type"), text("param"), text("code")
+
+
+OPENAI = Adapter("openai", "https://api.openai.com/v1", build_request, parse_response, stream_decoder, parse_error)

@@ -1,0 +1,9 @@
+"""The families the gateway can call. Adding one is a file beside this and a line here."""
+
+from collections.abc import Mapping
+
+from gateway.providers.base import Adapter
+from gateway.providers.openai import OPENAI
+from gateway.providers.openai_compatible import OPENAI_COMPATIBLE
+
+FAMILIES: Mapping[str, Adapter] = {adapter.family: adapter for adapter in (OPENAI, OPENAI_COMPATIBLE)}

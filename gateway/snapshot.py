@@ -1,0 +1,175 @@
+"""All that the hot path must know, frozen, in memory: keys, tenants, routes, prices. The data plane's only database read.
+
+`Snapshot` is immutable: a request that began with one ends with it. `SnapshotKeeper` replaces it when the configuration
+revision rises: it polls the revision twice a second, and a push through Redis only makes the next poll come at once. A
+dead Redis therefore makes a change slower by half a second, never wrong.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from asgiref.sync import sync_to_async
+from redis.exceptions import RedisError
+
+from accounts.revisions import CHANNEL
+from billing.pricing import Price
+from gateway.providers.base import Adapter, Target
+from gateway.transport import Origin
+from nexus.redis_clients import subscriber_client
+
+logger = logging.getLogger(__name__)
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One provider connection as it serves one public model name."""
+
+    provider_id: UUID
+    name: str
+    adapter: Adapter
+    origin: Origin
+    target: Target
+    weight: int
+    timeout_seconds: int  # until the first content
+    price: Price | None
+    simulated: bool
+
+    @property
+    def family(self) -> str:
+        return self.adapter.family
+
+
+@dataclass(frozen=True, slots=True)
+class TenantConfig:
+    """A tenant's settings and routes."""
+
+    id: UUID
+    slug: str
+    weighted: bool
+    max_attempts: int
+    deadline_seconds: int
+    routes: Mapping[str, tuple[Route, ...]]  # by public model name
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: an API key, its tenant, and what it may do at this moment."""
+
+    key_id: str
+    tenant_id: str
+    tenant: TenantConfig
+    scopes: frozenset[str]
+    expires_at: float | None  # Unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The configuration at one revision. Callers are found by the SHA-256 (32 bytes) of the whole key."""
+
+    revision: int = -1
+    tenants: Mapping[UUID, TenantConfig] = field(default_factory=dict)
+    callers: Mapping[bytes, Caller] = field(default_factory=dict)
+
+    def caller(self, digest: bytes) -> Caller | None:
+        """Return the caller of a live key; None for one that is unknown, revoked or expired."""
+        caller = self.callers.get(digest)
+        if caller is None or (caller.expires_at is not None and caller.expires_at <= time.time()):
+            return None
+        return caller
+
+    def tenant_of(self, provider_id: UUID) -> UUID | None:
+        """Return the tenant whose provider this is, None when no enabled route leads to it any more."""
+        for tenant in self.tenants.values():
+            for routes in tenant.routes.values():
+                if any(route.provider_id == provider_id for route in routes):
+                    return tenant.id
+        return None
+
+    def updated(self, changed: "Snapshot", tenant_ids: Iterable[UUID]) -> "Snapshot":
+        """Return the snapshot in which the given tenants are as in `changed`, and gone where that has none."""
+        gone = frozenset(tenant_ids)
+        tenants = {id_: tenant for id_, tenant in self.tenants.items() if id_ not in gone}
+        callers = {digest: caller for digest, caller in self.callers.items() if caller.tenant.id not in gone}
+        return Snapshot(changed.revision, {**tenants, **changed.tenants}, {**callers, **changed.callers})
+
+
+class SnapshotKeeper:
+    """Holds the current snapshot and keeps it fresh for as long as it runs."""
+
+    def __init__(self, load: Callable[[Snapshot], Snapshot], *, connection: Mapping[str, Any], redis_url: str) -> None:
+        self.current = Snapshot()
+        self.problem: str | None = "not loaded yet"
+        self._load = load
+        self._connection_parameters = dict(connection)
+        self._redis_url = redis_url
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Load the first snapshot, or go on without one and say so: the poll keeps trying."""
+        await self.refresh()
+        self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._listen())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def refresh(self) -> None:
+        """Bring the snapshot up to the database's revision."""
+        try:
+            loaded = await sync_to_async(self._load, thread_sensitive=False)(self.current)
+        except Exception as error:  # whatever the database does, the last good snapshot goes on serving
+            if self.problem is None:
+                logger.exception("The configuration could not be loaded; the last one goes on serving.")
+            self.problem = f"the configuration could not be loaded: {type(error).__name__}"
+            return
+        if self.problem is not None or loaded.revision != self.current.revision:
+            logger.info("Configuration revision %s is in force.", loaded.revision)
+        self.current, self.problem = loaded, None
+
+    async def _poll(self) -> None:
+        connection: psycopg.AsyncConnection[Any] | None = None
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            try:
+                if connection is None:
+                    connection = await psycopg.AsyncConnection.connect(
+                        **self._connection_parameters, autocommit=True, connect_timeout=2
+                    )
+                cursor = await asyncio.wait_for(connection.execute("SELECT revision FROM accounts_configrevision"), 2)
+                row = await cursor.fetchone()
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                if self.problem is None:
+                    logger.warning("The configuration revision could not be read: %s", type(error).__name__)
+                self.problem = f"PostgreSQL does not answer: {type(error).__name__}"
+                if connection is not None:
+                    await connection.close()
+                    connection = None
+                continue
+            if row is None or row[0] != self.current.revision or self.problem is not None:
+                await self.refresh()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                client = subscriber_client(self._redis_url)
+                async with client.pubsub() as subscription:
+                    await subscription.subscribe(CHANNEL)
+                    async for message in subscription.listen():
+                        if message["type"] == "message":
+                            self._wake.set()
+            except (RedisError, OSError):
+                # The poll finds every change without the push; a second later the push is tried again.
+                await asyncio.sleep(1)

@@ -1,0 +1,129 @@
+"""How a snapshot is read from the database: whole on the first load, tenant by tenant after a change."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts.models import ApiKey, ConfigChange, ConfigRevision, Membership, RoutingStrategy, Tenant
+from accounts.rbac import effective_scopes
+from billing.pricing import find_price
+from gateway.models import ModelRoute, Provider
+from gateway.providers.base import Target
+from gateway.providers.registry import FAMILIES
+from gateway.snapshot import Caller, Route, Snapshot, TenantConfig
+from gateway.transport import parse_base_url
+from nexus.encryption import Cipher, SecretUnreadable
+
+logger = logging.getLogger(__name__)
+
+
+def load(current: Snapshot) -> Snapshot:
+    """Return the snapshot of the database's revision. Six queries for a change, whatever the number of keys."""
+    with transaction.atomic():
+        # One consistent view of all tables; without it a change between two queries would mix two revisions.
+        with transaction.get_connection().cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        revision = ConfigRevision.objects.values_list("revision", flat=True).get()
+        if revision == current.revision:
+            return current
+        changed = _changed_tenants(current.revision, revision)
+        tenants = _load_tenants(changed)
+        loaded = Snapshot(revision, tenants, _load_callers(tenants))
+    return loaded if changed is None else current.updated(loaded, changed)
+
+
+def _changed_tenants(since: int, until: int) -> set[UUID] | None:
+    """Return the tenants changed after a revision; None when that is not known and everything must be read."""
+    if since < 0:
+        return None
+    changes = ConfigChange.objects.filter(revision__gt=since, revision__lte=until)
+    found = dict(changes.values_list("revision", "tenant_id"))
+    return set(found.values()) if len(found) == until - since else None
+
+
+def _load_callers(tenants: Mapping[UUID, TenantConfig]) -> dict[bytes, Caller]:
+    roles = {
+        (tenant_id, user_id): role
+        for tenant_id, user_id, role in Membership.objects.filter(tenant__in=tenants, user__is_active=True).values_list(
+            "tenant_id", "user_id", "role"
+        )
+    }
+    keys = ApiKey.objects.filter(tenant__in=tenants, revoked_at=None).only(
+        "id", "tenant_id", "key_hash", "scopes", "created_by_id", "expires_at"
+    )
+    return {
+        bytes.fromhex(key.key_hash): Caller(
+            key_id=str(key.id),
+            tenant_id=str(key.tenant_id),
+            tenant=tenants[key.tenant_id],
+            scopes=effective_scopes(key.scopes, roles.get((key.tenant_id, key.created_by_id))),
+            expires_at=key.expires_at.timestamp() if key.expires_at else None,
+        )
+        for key in keys.iterator(chunk_size=5000)
+    }
+
+
+def _load_tenants(tenant_ids: set[UUID] | None) -> dict[UUID, TenantConfig]:
+    rows = Tenant.objects.all() if tenant_ids is None else Tenant.objects.filter(id__in=tenant_ids)
+    tenants = list(rows)
+    routes = _load_routes([tenant.id for tenant in tenants])
+    return {
+        tenant.id: TenantConfig(
+            id=tenant.id,
+            slug=tenant.slug,
+            weighted=tenant.routing_strategy == RoutingStrategy.WEIGHTED,
+            max_attempts=tenant.max_attempts,
+            deadline_seconds=tenant.deadline_s,
+            routes=routes.get(tenant.id, {}),
+        )
+        for tenant in tenants
+    }
+
+
+def _load_routes(tenant_ids: Iterable[UUID]) -> Mapping[UUID, Mapping[str, tuple[Route, ...]]]:
+    cipher = Cipher(settings.NEXUS_ENCRYPTION_KEYS)
+    by_model: dict[UUID, dict[str, list[Route]]] = defaultdict(lambda: defaultdict(list))
+    routes = ModelRoute.objects.filter(tenant__in=tenant_ids, provider__enabled=True).select_related("provider")
+    secrets: dict[UUID, str | None] = {}
+    for row in routes.order_by("provider_id", "id"):
+        provider = row.provider
+        if provider.id not in secrets:
+            secrets[provider.id] = _open_key(cipher, provider)
+        secret = secrets[provider.id]
+        if secret is not None:
+            by_model[row.tenant_id][row.public_name].append(_route(row, provider, secret))
+    return {
+        tenant: {model: tuple(sorted(found, key=lambda route: -route.weight)) for model, found in models.items()}
+        for tenant, models in by_model.items()
+    }
+
+
+def _route(row: ModelRoute, provider: Provider, api_key: str) -> Route:
+    adapter = FAMILIES[provider.family]
+    origin, base_path = parse_base_url(provider.base_url)
+    return Route(
+        provider_id=provider.id,
+        name=provider.name,
+        adapter=adapter,
+        origin=origin,
+        target=Target(base_path, api_key, row.upstream_name, provider.options),
+        weight=provider.weight,
+        timeout_seconds=provider.timeout_s,
+        price=find_price(provider.family, row.upstream_name, provider.base_url),
+        simulated=provider.simulated,
+    )
+
+
+def _open_key(cipher: Cipher, provider: Provider) -> str | None:
+    """Return the connection's key; None, and an error in the log, when this process cannot read it."""
+    if not provider.api_key_sealed:
+        return ""
+    try:
+        return cipher.open(provider.api_key_sealed, context=f"provider:{provider.id}")
+    except SecretUnreadable:
+        logger.exception("Provider %s is left out: its key cannot be read.", provider.id)
+        return None

@@ -1,0 +1,88 @@
+"""The data plane as Django views: the runtime door's twin, for any host that serves Django over ASGI.
+
+Same pipeline, same answers, same records; slower by Django's handler. One test suite runs over both doors.
+"""
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from gateway.completions import Call
+from gateway.door import BodyTooLarge, small_answer
+from gateway.plane import data_plane
+from gateway.relay import Reply
+from gateway.schema import Endpoint
+
+
+class EventStream(StreamingHttpResponse):
+    """A streaming response that reads an AnswerStream and closes it on every way out.
+
+    Django iterates what `__aiter__` returns and calls `close()` when the response is over, also when the client left
+    while Django was sending; a generator's `finally` alone is not reached then.
+    """
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(status=reply.status)
+        self._reply = reply
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._blocks()
+
+    async def _blocks(self) -> AsyncIterator[bytes]:
+        stream = self._reply.stream
+        assert stream is not None
+        while block := await stream.next():
+            yield block
+
+    def close(self) -> None:
+        self._reply.abandon()
+        super().close()
+
+
+async def _read_body(request: HttpRequest) -> bytes:
+    body = request.body  # Django's ASGI handler has read it already
+    if len(body) > settings.NEXUS_MAX_BODY_BYTES:
+        raise BodyTooLarge(settings.NEXUS_MAX_BODY_BYTES)
+    return body
+
+
+@csrf_exempt
+async def model_request(request: HttpRequest, endpoint: Endpoint) -> HttpResponseBase:
+    """Answer a chat completion, completion or embedding. A client that leaves cancels this view."""
+    plane = data_plane()
+    await plane.start()
+    authorization = request.headers.get("authorization", "").encode("latin-1", "replace")
+    if request.method != "POST":
+        return _whole(small_answer(plane, request.method or "", request.path, authorization))
+    reply = await plane.pipeline.complete(Call(endpoint, authorization, partial(_read_body, request)))
+    return _response(reply)
+
+
+@csrf_exempt
+async def small_request(request: HttpRequest) -> HttpResponse:
+    """Answer the model list and the probes."""
+    plane = data_plane()
+    await plane.start()
+    authorization = request.headers.get("authorization", "").encode("latin-1", "replace")
+    return _whole(small_answer(plane, request.method or "GET", request.path, authorization))
+
+
+def _response(reply: Reply) -> HttpResponseBase:
+    if reply.stream is None:
+        if reply.outcome is not None:
+            reply.outcome.close(reply.status)
+        return _whole(reply)
+    return _with_headers(EventStream(reply), reply)
+
+
+def _whole(reply: Reply) -> HttpResponse:
+    return _with_headers(HttpResponse(reply.body, status=reply.status), reply)
+
+
+def _with_headers[Response: HttpResponseBase](response: Response, reply: Reply) -> Response:
+    for name, value in reply.headers:
+        response.headers[name.decode()] = value.decode("latin-1")
+    return response

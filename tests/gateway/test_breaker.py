@@ -1,0 +1,109 @@
+"""The circuit breaker as clients, providers and the log see it, over several processes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.models import CircuitEvent
+from tests.gateway.conftest import Client, Servers, known_to
+from tests.stack import Server, eventually
+from tests.upstream import Upstream
+
+BODY: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+@pytest.fixture(scope="module")
+def four(servers: Servers) -> Iterator[list[Server]]:
+    """Four server processes besides the stack's own, on the same Redis."""
+    started = [servers.stack.serve("all") for _ in range(4)]
+    yield started
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def known(client: Client, upstream: Upstream, backup: Upstream, servers: Servers, four: list[Server]) -> Client:
+    client.tenant.max_attempts = 1  # one upstream call per request, so that the upstream's count is the breaker's
+    client.tenant.save()
+    client.add_provider(upstream, name="primary", weight=100)
+    with known_to(servers, client):
+        for server in four:
+            eventually(
+                lambda url=server.base_url: ask(url, client, path="models").status_code == 200, what="the configuration"
+            )
+        return client
+
+
+def ask(url: str, client: Client, *, path: str = "chat/completions") -> httpx.Response:
+    if path == "models":
+        return httpx.get(f"{url}/v1/models/gpt-4o", headers=client.headers)
+    return httpx.post(f"{url}/v1/{path}", json=BODY, headers=client.headers, timeout=30)
+
+
+def test_five_failures_over_four_processes_open_it_for_all(known: Client, upstream: Upstream, four: list[Server]) -> None:
+    upstream.script("status=500", repeat=True)
+    answers = [ask(four[n % 4].base_url, known) for n in range(5)]
+    assert [answer.status_code for answer in answers] == [502] * 5
+    for server in four:
+        refused = eventually(
+            lambda url=server.base_url: next((a for a in [ask(url, known)] if a.status_code == 503), None),
+            seconds=2,
+            what="the open circuit in every process",
+        )
+        assert refused.json()["error"]["code"] == "NO_PROVIDER_AVAILABLE"
+        assert 1 <= int(refused.headers["retry-after"]) <= 30
+        assert refused.headers["x-nexus-route"] == "openai=circuit_open"
+    assert upstream.stats()["requests"] == 5
+
+    def event() -> CircuitEvent | None:
+        return CircuitEvent.objects.for_tenant(known.tenant).first()
+
+    opened = eventually(event, seconds=5, what="the transition in the log")
+    assert (opened.from_state, opened.to_state) == ("closed", "open")
+    assert "500" in opened.reason
+
+
+def test_client_errors_never_open_it(known: Client, upstream: Upstream, four: list[Server]) -> None:
+    for fault in ("status=400", "status=401", "status=404", "status=408", "status=422", "status=429;retry_after=60"):
+        upstream.script(fault, repeat=True)
+        for n in range(8):
+            assert ask(four[n % 4].base_url, known).status_code != 503
+    assert upstream.stats()["requests"] == 48
+
+
+def test_a_client_error_between_failures_neither_counts_nor_resets(
+    known: Client, upstream: Upstream, four: list[Server]
+) -> None:
+    upstream.script(*["status=500"] * 4, "status=400", "status=500")
+    statuses = [ask(four[n % 4].base_url, known).status_code for n in range(6)]
+    assert statuses == [502, 502, 502, 502, 400, 502]
+    eventually(lambda: ask(four[0].base_url, known).status_code == 503, seconds=2, what="the open circuit")
+
+
+def test_a_success_resets_the_count(known: Client, upstream: Upstream, four: list[Server]) -> None:
+    upstream.script(*["status=500"] * 4)
+    for n in range(4):
+        ask(four[n].base_url, known)
+    assert ask(four[0].base_url, known).status_code == 200
+    upstream.script(*["status=500"] * 4)
+    for n in range(4):
+        ask(four[n].base_url, known)
+    assert ask(four[1].base_url, known).status_code == 200
+
+
+def test_an_open_first_circuit_makes_the_second_in_line_attempt_two(
+    known: Client, upstream: Upstream, backup: Upstream, servers: Servers, four: list[Server]
+) -> None:
+    upstream.script("status=500", repeat=True)
+    for n in range(5):
+        ask(four[n % 4].base_url, known)
+    known.add_provider(backup, name="backup", family="openai_compatible", weight=1)
+    answer = eventually(
+        lambda: next((a for a in [ask(four[0].base_url, known)] if a.status_code == 200), None), what="the second candidate"
+    )
+    assert answer.headers["x-nexus-provider"] == "openai_compatible"
+    assert answer.headers["x-nexus-attempt"] == "2"
+    assert answer.headers["x-nexus-route"] == "openai=circuit_open;openai_compatible=200"
+    assert upstream.stats()["requests"] == 5

@@ -1,0 +1,148 @@
+"""The running system as the tests use it: real server processes and a shipper on the test database.
+
+Nothing here is rolled back: whoever uses it makes a tenant of its own, whose rows no other test looks at.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def eventually[Value](look: Callable[[], Value | None], *, seconds: float = 10.0, what: str = "it") -> Value:
+    """Return the first truthy value that `look` gives; fail when the time is up."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = look()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not happen within {seconds} s")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """Return a loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def database_url(name: str) -> str:
+    """Return the tests' DATABASE_URL with another database's name."""
+    parts = urlsplit(os.environ["DATABASE_URL"])
+    return urlunsplit(parts._replace(path=f"{parts.path.rpartition('/')[0]}/{name}"))
+
+
+class Process:
+    """One child process of the stack, its output kept for the failure message."""
+
+    def __init__(self, arguments: list[str], *, log: Path, environment: Mapping[str, str]) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "manage.py", *arguments],
+                cwd=ROOT,
+                env={**os.environ, **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def children(self) -> list[int]:
+        found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.pid)], capture_output=True, text=True, check=False)
+        return [int(pid) for pid in found.stdout.split()]
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
+        if self.running:
+            self._process.send_signal(sign)
+        try:
+            return self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.pid, signal.SIGKILL)
+            raise AssertionError(f"{self._process.args} did not stop:\n{self.log.read_text()[-3000:]}") from None
+
+
+class Server(Process):
+    """A server process that answers on a loopback port."""
+
+    def __init__(self, role: str, *, log: Path, environment: Mapping[str, str], workers: int = 1) -> None:
+        self.port = free_port()
+        self.base_url = f"http://127.0.0.1:{self.port}"
+        arguments = ["serve", role, "--port", str(self.port), "--workers", str(workers)]
+        super().__init__(arguments, log=log, environment=environment)
+
+    def wait_until_ready(self) -> None:
+        def ready() -> bool:
+            if not self.running:
+                raise AssertionError(f"the server died:\n{self.log.read_text()[-3000:]}")
+            try:
+                return httpx.get(f"{self.base_url}/readyz", timeout=5).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        eventually(ready, seconds=30, what=f"the start of {self._process.args}")
+
+
+class Stack:
+    """Both doors and a shipper on one database and one data folder."""
+
+    def __init__(self, folder: Path, database: str, environment: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.environment = {
+            "DATABASE_URL": database_url(database),
+            "NEXUS_DATA_DIR": str(folder),
+            "NEXUS_ALLOW_PRIVATE_PROVIDERS": "true",
+            "DJANGO_SETTINGS_MODULE": "nexus.settings.console",
+            "NEXUS_LOG_LEVEL": "INFO",
+            **(environment or {}),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        self._processes: list[Process] = []
+
+    def serve(self, role: str, *, workers: int = 1, environment: Mapping[str, str] | None = None) -> Server:
+        server = Server(
+            role,
+            log=self.folder / f"{role}-{len(self._processes)}.log",
+            environment={**self.environment, **(environment or {})},
+            workers=workers,
+        )
+        self._processes.append(server)
+        server.wait_until_ready()
+        return server
+
+    def run(self, *arguments: str) -> Process:
+        process = Process(list(arguments), log=self.folder / f"{arguments[0]}.log", environment=self.environment)
+        self._processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        for process in reversed(self._processes):
+            process.stop()
+
+    def logs(self) -> str:
+        return "\n".join(f"== {path.name}\n{path.read_text()}" for path in sorted(self.folder.glob("*.log")))
+
+
+def as_json(response: httpx.Response) -> Any:
+    return json.loads(response.content)
