@@ -202,7 +202,7 @@ def test_an_empty_answer_is_complete_and_keeps_the_connection_when_it_may(messag
     async def main() -> None:
         assert await answer_bytes(message) == (b"", kept)
 
-    asyncio.run(main())
+    run_on("asyncio", main())
 
 
 def test_interim_headers_do_not_become_the_answers() -> None:
@@ -215,7 +215,7 @@ def test_interim_headers_do_not_become_the_answers() -> None:
             assert (response.status, response.headers) == (200, ((b"content-length", b"0"),))
             response.close()
 
-    asyncio.run(main())
+    run_on("asyncio", main())
 
 
 @both_loops
@@ -294,7 +294,7 @@ def test_a_body_above_the_limit_is_refused_and_the_connection_closed() -> None:
             assert len(await response.read(limit=1001, by=soon(5))) == 1001
             response.close()
 
-    asyncio.run(main())
+    run_on("asyncio", main())
 
 
 @both_loops
@@ -404,6 +404,7 @@ def test_an_early_answer_to_a_half_sent_request_does_not_reach_the_pool() -> Non
     async def script(wire: Wire) -> None:
         await wire.send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
         await until(lambda: not client_done.empty())
+        wire.close()
 
     client_done: asyncio.Queue[bool] = asyncio.Queue()
 
@@ -420,6 +421,25 @@ def test_an_early_answer_to_a_half_sent_request_does_not_reach_the_pool() -> Non
         run_on(loop, main())
 
 
+@both_loops
+def test_a_peer_that_stops_sending_and_reads_nothing_is_a_broken_connection(loop: str) -> None:
+    async def main() -> None:
+        done = asyncio.Event()
+
+        async def script(wire: Wire) -> None:
+            wire.writer.write_eof()
+            await done.wait()
+            wire.close()
+
+        async with wire_server(script) as server, transport() as client:
+            with pytest.raises(ConnectionBroken):
+                await send(client, server.origin, b"x" * 30_000_000, headers=((b"x-unread", b"1"),), within=3.0)
+            assert client.open_connections == 0
+            done.set()
+
+    run_on(loop, main())
+
+
 def test_no_message_names_the_host_or_a_header() -> None:
     async def script(wire: Wire) -> None:
         await wire.send(b"HTTP/1.1 200 OK\r\nx-secret: s3cret\r\ncontent-encoding: gz\r\n\r\n")
@@ -432,4 +452,4 @@ def test_no_message_names_the_host_or_a_header() -> None:
             assert "s3cret" not in str(caught.value)
             assert "gz" not in str(caught.value)
 
-    asyncio.run(main())
+    run_on("asyncio", main())

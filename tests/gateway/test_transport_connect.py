@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from gateway.connection import Connection
 from gateway.egress import Allowance
 from gateway.transport import (
     AddressRefused,
@@ -23,6 +24,7 @@ from gateway.transport import (
     ConnectionBroken,
     ConnectTimedOut,
     Origin,
+    Response,
     TransportError,
 )
 from tests.gateway.wire import LOOPS, ScriptedResolver, Wire, ask, run_on, send, soon, transport, until, wire_server
@@ -137,7 +139,7 @@ def test_the_operators_list_opens_exactly_what_it_names() -> None:
                     await ask(client, two.origin)
                 assert two.opened == 0
 
-    asyncio.run(main())
+    run_on("asyncio", main())
 
 
 def test_a_name_that_changes_its_meaning_after_the_check_gains_nothing() -> None:
@@ -212,7 +214,33 @@ def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch)
         async with wire_server(Wire.hello) as server, transport() as client:
             assert await ask(client, server.origin) == b"hello"
 
-    asyncio.run(main())
+    run_on("asyncio", main())
+
+
+@both_loops
+def test_a_peer_that_closes_on_arrival_is_a_broken_connection_and_not_a_silence(loop: str) -> None:
+    async def main() -> None:
+        listener = await asyncio.start_server(lambda _, writer: writer.transport.abort(), "127.0.0.1", 0)
+        origin = Origin("http", "127.0.0.1", listener.sockets[0].getsockname()[1])
+        async with listener, transport() as client:
+            for _ in range(50):
+                with pytest.raises(ConnectionBroken):
+                    await send(client, origin)
+            assert client.open_connections == 0
+
+    run_on(loop, main())
+
+
+@both_loops
+def test_a_connection_that_is_gone_before_the_request_is_sent_fails_at_once(loop: str) -> None:
+    async def main() -> None:
+        async with transport() as client:
+            never_connected = Connection(client, Origin("http", "127.0.0.1", 1), asyncio.get_running_loop())
+            with pytest.raises(ConnectionBroken) as caught:
+                await Response(never_connected, head_only=False).exchange(b"GET / HTTP/1.1\r\n\r\n", by=soon(5))
+            assert not caught.value.response_started
+
+    run_on(loop, main())
 
 
 # --- TLS

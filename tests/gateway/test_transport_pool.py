@@ -11,6 +11,7 @@ both_loops = pytest.mark.parametrize("loop", LOOPS)
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
+EMPTY_EVIL = b"HTTP/1.1 500 Evil\r\ncontent-length: 0\r\n\r\n"
 EVIL = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nEVIL!"
 
 
@@ -46,8 +47,15 @@ def test_the_connection_used_last_is_used_next(loop: str) -> None:
 @both_loops
 @pytest.mark.parametrize(
     "garbage",
-    [EVIL, b"x", b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n", b"0\r\n\r\n", b"\0" * 100_000],
-    ids=["answer", "byte", "408", "chunk", "flood"],
+    [
+        EVIL,
+        EMPTY_EVIL,
+        b"x",
+        b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n",
+        b"0\r\n\r\n",
+        b"\0" * 100_000,
+    ],
+    ids=["answer", "empty answer", "byte", "408", "chunk", "flood"],
 )
 def test_what_follows_a_body_is_never_delivered_to_the_next_request(loop: str, garbage: bytes) -> None:
     async def script(wire: Wire) -> None:
@@ -57,7 +65,10 @@ def test_what_follows_a_body_is_never_delivered_to_the_next_request(loop: str, g
     async def main() -> None:
         async with wire_server(script) as server, transport() as client:
             for turn in range(1, 4):
-                assert await ask(client, server.origin) == b"hello"
+                response = await send(client, server.origin)
+                assert await response.read(limit=5, by=soon(5)) == b"hello"
+                response.close()
+                assert (response.status, response.header(b"content-length")) == (200, b"5")
                 assert client.open_connections == 0
                 assert server.opened == turn
 
@@ -140,6 +151,25 @@ def test_idle_connections_expire(loop: str) -> None:
     run_on(loop, main())
 
 
+@both_loops
+def test_a_connection_that_was_not_due_at_the_first_sweep_goes_at_its_own_time(loop: str) -> None:
+    async def main() -> None:
+        async with wire_server(Wire.hello) as server, transport(idle_seconds=0.2) as client:
+            early, late = await send(client, server.origin), await send(client, server.origin)
+            for response in (early, late):
+                await response.read(limit=5, by=soon(5))
+            early.close()
+            held_until = soon(0.1)
+            await until(lambda: soon(0) >= held_until)
+            late.close()
+            await until(lambda: client.open_connections == 1)
+            assert client.idle_connections == 1
+            await until(lambda: client.open_connections == 0)
+            assert soon(0) - held_until >= 0.19
+
+    run_on(loop, main())
+
+
 def test_an_expired_connection_is_not_used_even_before_the_sweep() -> None:
     async def main() -> None:
         async with wire_server(Wire.hello) as server, transport(idle_seconds=0.0) as client:
@@ -147,7 +177,7 @@ def test_an_expired_connection_is_not_used_even_before_the_sweep() -> None:
             await ask(client, server.origin)
             assert server.opened == 2
 
-    asyncio.run(main())
+    run_on("asyncio", main())
 
 
 def test_the_pool_keeps_no_more_than_its_maximum() -> None:
@@ -157,7 +187,7 @@ def test_the_pool_keeps_no_more_than_its_maximum() -> None:
             assert client.idle_connections == 2
             await until(lambda: server.open_now == 2)
 
-    asyncio.run(main())
+    run_on("asyncio", main())
 
 
 def test_origins_do_not_share_connections() -> None:
@@ -167,7 +197,7 @@ def test_origins_do_not_share_connections() -> None:
                 await ask(client, server.origin)
             assert (one.opened, two.opened, client.idle_connections) == (1, 1, 2)
 
-    asyncio.run(main())
+    run_on("asyncio", main())
 
 
 @both_loops
@@ -284,7 +314,7 @@ def test_closing_a_response_wakes_a_task_that_reads_it() -> None:
             with pytest.raises(ConnectionBroken):
                 await reader
 
-    asyncio.run(main())
+    run_on("asyncio", main())
 
 
 @both_loops
@@ -350,7 +380,7 @@ def test_releasing_a_stream_that_has_ended_pools_it_at_once() -> None:
             response.release_when_done(5.0)
             assert client.idle_connections == 1
 
-    asyncio.run(main())
+    run_on("asyncio", main())
 
 
 @both_loops

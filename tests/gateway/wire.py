@@ -50,6 +50,8 @@ class Wire:
         self.reader, self.writer = server.streams[connection]
 
     async def send(self, data: bytes) -> None:
+        if self.writer.is_closing():
+            raise ConnectionResetError  # uvloop's own answer would be a RuntimeError
         self.writer.write(data)
         await self.writer.drain()
 
@@ -168,5 +170,9 @@ async def until(condition: Callable[[], bool], within: float = 5.0) -> None:
 
 
 def run_on(loop: str, main: Coroutine[Any, Any, None]) -> None:
+    """Run a test; an error in a callback or in the upstream's script, which asyncio only logs, fails it too."""
+    unseen: list[dict[str, Any]] = []
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.get_loop().set_exception_handler(lambda _, context: unseen.append(context))
         runner.run(main)
+    assert unseen == []
