@@ -139,6 +139,11 @@ class Services:
             pids={name: process.pid for name, process in self._processes.items()},
         )
 
+    @property
+    def processes(self) -> Mapping[str, "subprocess.Popen[bytes]"]:
+        """The servers that were started, dead ones included."""
+        return self._processes
+
     def launch(self, name: str) -> subprocess.Popen[bytes]:
         """Start one server, at first or after its death, and return its process at once."""
         arguments = self._cluster.command() if name == POSTGRES else self._valkey_command()
@@ -167,7 +172,8 @@ class Services:
     # --- before the servers start -------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        self._account = service_account(self._cluster.directory) if self.names else None
+        if self.names or self._cluster.directory.exists():  # with servers elsewhere, any account will do
+            self._account = service_account(self._cluster.directory)
         self._require_reachable()
         ensure_data_directory(self._data)
         self._take_lock()

@@ -20,7 +20,9 @@ class Cipher:
         try:
             fernets = [Fernet(key) for key in keys]
         except ValueError as error:
-            raise ValueError("each key must be 32 bytes in URL-safe base64, as `Fernet.generate_key()` makes.") from error
+            raise ValueError(
+                "each key must be 32 bytes in URL-safe base64, as `Fernet.generate_key()` makes."
+            ) from error
         self._fernet = MultiFernet(fernets) if fernets else None
 
     def seal(self, secret: str, *, context: str) -> str:

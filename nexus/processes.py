@@ -34,14 +34,22 @@ def ends_with_parent(ending: signal.Signals) -> Callable[[], None] | None:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process with this id exists, whoever owns it."""
+    """Return whether a process with this id runs, whoever owns it. A zombie, which nobody may reap, does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass  # another user's
+    return sys.platform != "linux" or not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # it ended meanwhile
+    return status.rpartition(")")[2].split()[0] in ("Z", "X")
 
 
 def command_line(pid: int) -> str:

@@ -1,0 +1,15 @@
+"""`manage.py maintain_partitions`: what the hourly task does, by hand and at every start."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from gateway.tasks import keep_partitions
+
+
+class Command(BaseCommand):
+    help = "Make the request log's partitions a week ahead, and drop those past NEXUS_LOG_RETENTION_DAYS."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        made, dropped = keep_partitions()
+        self.stdout.write(f"{len(made)} partitions made, {len(dropped)} dropped")

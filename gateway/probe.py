@@ -1,0 +1,78 @@
+"""A tiny live call to a provider: does it answer, and does it take the key?
+
+It goes through the data plane's own transport, so the addresses it dials are judged as those of requests are. What it
+reports is in our words: an upstream's message may repeat the key or the URL it was called with.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from django.conf import settings
+
+from gateway.egress import Allowance
+from gateway.models import Provider
+from gateway.services import open_api_key
+from gateway.transport import Transport, TransportError, encode_head, parse_base_url
+from nexus.encryption import SecretUnreadable
+
+LIMIT_SECONDS = 10
+_MOST_BYTES = 4 * 1024 * 1024  # OpenRouter's list of models is about half a megabyte
+_OPTION_HEADERS = (("organization", b"openai-organization"), ("project", b"openai-project"))
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What became of the call. `latency_ms` is until the response's headers; `error` is a sentence, or None."""
+
+    ok: bool
+    latency_ms: int | None
+    status: int | None
+    error: str | None
+
+
+async def probe(provider: Provider) -> Probed:
+    """List the provider's models, which costs nothing and needs the key. Takes at most LIMIT_SECONDS."""
+    try:
+        api_key = open_api_key(provider)
+    except SecretUnreadable:
+        return Probed(False, None, None, "The stored API key cannot be read: enter it again.")
+    transport = Transport(allowance=Allowance.parse(settings.NEXUS_ALLOW_PRIVATE_PROVIDERS))
+    try:
+        return await _list_models(transport, provider, api_key)
+    except TransportError as error:
+        return Probed(False, None, None, str(error))  # constant words, made to be shown
+    finally:
+        await transport.close()
+
+
+async def _list_models(transport: Transport, provider: Provider, api_key: str) -> Probed:
+    origin, base_path = parse_base_url(provider.base_url)
+    headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity"), (b"user-agent", b"nexus")]
+    if api_key:
+        headers.append((b"authorization", b"Bearer " + api_key.encode()))
+    headers += [(name, str(provider.options[key]).encode()) for key, name in _OPTION_HEADERS if key in provider.options]
+    head = encode_head(b"GET", f"{base_path}/models".encode(), origin, headers, 0)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    response = await transport.send(origin, head, b"", first_byte_by=started + LIMIT_SECONDS)
+    try:
+        latency_ms = round((loop.time() - started) * 1000)
+        status = response.status
+        if status == HTTPStatus.OK:
+            await response.read(limit=_MOST_BYTES, by=started + LIMIT_SECONDS)
+    finally:
+        response.close()
+    return Probed(status == HTTPStatus.OK, latency_ms, status, _complaint(status))
+
+
+def _complaint(status: int) -> str | None:
+    if status == HTTPStatus.OK:
+        return None
+    if status in (401, 403):
+        return f"The provider refused the API key ({status})."
+    if status == HTTPStatus.NOT_FOUND:
+        return "The provider has no list of models at this base URL (404). Does the URL lack a version, as in /v1?"
+    if 300 <= status < 400:
+        return f"The provider answered with a redirect ({status}), which is not followed. Give the final URL."
+    return f"The provider answered {status}."

@@ -1,0 +1,232 @@
+"""Moves the spool's records to PostgreSQL, each exactly once in its effect.
+
+A batch is copied into a stage; what is new goes into the request log, and exactly that is added to the daily rollup, in one
+transaction. A row's key is deterministic, so a batch that is shipped again, after a crash between commit and deletion,
+changes nothing. Segments are deleted after the commit.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from gateway.records import CircuitChanged, Finished, Started
+from gateway.spool_reader import Claim, Harvest, alone, claims, harvest_of
+from nexus.ids import time_of
+from nexus.partitions import DAYS_AHEAD, DAYS_BEHIND
+
+logger = logging.getLogger(__name__)
+BATCH_ROWS = 5000
+IDLE_SECONDS = 0.25
+LONGEST_PAUSE_SECONDS = 10.0
+
+_COLUMNS = (
+    "id", "created_at", "tenant_id", "key_id", "endpoint", "streamed", "provider", "provider_id", "model",
+    "upstream_model", "status", "error_class", "error_code", "retryable", "attempts", "latency_ms", "ttft_ms",
+    "duration_ms", "overhead_ms", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens",
+    "usage_estimated", "cost_usd", "unpriced", "price", "prompt_version", "policy_events", "simulated",
+)  # fmt: skip
+_LIST = ", ".join(_COLUMNS)
+_STAGE = "CREATE TEMP TABLE IF NOT EXISTS stage (LIKE request_log INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+# Rows are locked in the same order by every shipper, so that two of them never wait for each other.
+_SHIP = f"""
+WITH new AS (
+    INSERT INTO request_log ({_LIST}) SELECT {_LIST} FROM stage
+    ON CONFLICT (id, created_at) DO NOTHING
+    RETURNING tenant_id, (created_at AT TIME ZONE 'UTC')::date AS day, provider, model, input_tokens, output_tokens,
+              cost_usd, unpriced
+)
+INSERT INTO tenant_daily_spend
+    (tenant_id, day, provider, model, requests, unpriced_requests, input_tokens, output_tokens, cost_usd)
+SELECT tenant_id, day, coalesce(provider, ''), coalesce(model, ''), count(*), count(*) FILTER (WHERE unpriced),
+       coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), coalesce(sum(cost_usd), 0)
+FROM new GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+ON CONFLICT (tenant_id, day, provider, model) DO UPDATE SET
+    requests = tenant_daily_spend.requests + EXCLUDED.requests,
+    unpriced_requests = tenant_daily_spend.unpriced_requests + EXCLUDED.unpriced_requests,
+    input_tokens = tenant_daily_spend.input_tokens + EXCLUDED.input_tokens,
+    output_tokens = tenant_daily_spend.output_tokens + EXCLUDED.output_tokens,
+    cost_usd = tenant_daily_spend.cost_usd + EXCLUDED.cost_usd
+"""  # noqa: S608  (column names of our own)
+_LAST_USED = """
+UPDATE accounts_apikey SET last_used_at = used.at
+FROM (SELECT key_id, max(created_at) AS at FROM stage WHERE key_id IS NOT NULL GROUP BY 1) AS used
+WHERE accounts_apikey.id = used.key_id AND (last_used_at IS NULL OR last_used_at < used.at)
+"""
+_CIRCUIT = """
+INSERT INTO gateway_circuitevent (id, tenant_id, provider_id, created_at, from_state, to_state, reason)
+SELECT %s, %s, %s, %s, %s, %s, %s WHERE EXISTS (SELECT 1 FROM accounts_tenant WHERE id = %s)
+ON CONFLICT (id) DO NOTHING
+"""
+
+
+class Shipper:
+    """Ships one folder. `make_partitions` is called when a row's day has none."""
+
+    def __init__(self, folder: Path, connection: Mapping[str, Any], *, make_partitions: Callable[[], object]) -> None:
+        self._folder = folder
+        self._parameters = dict(connection)
+        self._make_partitions = make_partitions
+        self._connection: psycopg.Connection[Any] | None = None
+        self._problem: str | None = None
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def run(self, *, until: Callable[[], bool], pause: Callable[[float], object] = time.sleep) -> None:
+        """Ship until told to stop. A database that is away is waited for; nothing is lost meanwhile."""
+        wait = IDLE_SECONDS
+        while not until():
+            try:
+                shipped = self.ship()
+            except psycopg.OperationalError as error:
+                self._disconnect()
+                if self._problem is None:
+                    logger.warning("PostgreSQL does not answer (%s): records wait in the spool.", type(error).__name__)
+                self._problem = type(error).__name__
+                wait = min(wait * 2, LONGEST_PAUSE_SECONDS)
+            else:
+                if self._problem is not None:
+                    logger.info("PostgreSQL answers again; the spool is being shipped.")
+                self._problem, wait = None, IDLE_SECONDS
+                if shipped:
+                    continue
+            pause(wait)
+        self._disconnect()
+
+    def ship(self) -> int:
+        """Ship all there is now; return the number of records. Raises psycopg.OperationalError without a database."""
+        shipped = 0
+        with alone(self._folder) as mine:
+            if mine:
+                for claim in claims(self._folder):
+                    shipped += self._ship_claim(claim)
+        return shipped
+
+    def _ship_claim(self, claim: Claim) -> int:
+        """Ship segment by segment, so that memory does not grow with what an outage left behind."""
+        shipped = 0
+        unfinished: dict[str, Started] = {}
+        for segment in claim.segments:
+            harvest = harvest_of(segment)
+            shipped += self._ship_rows([_row(record) for record in harvest.finished.values()])
+            for event in harvest.circuits:
+                self._ship_circuit(event)
+            self._set_aside(harvest)
+            if claim.owner_is_dead:
+                unfinished |= harvest.started
+                for id_ in harvest.finished:
+                    unfinished.pop(id_, None)
+            else:
+                segment.unlink()
+        if claim.owner_is_dead:
+            shipped += self._ship_rows([_row(_aborted(record)) for record in unfinished.values()])
+            claim.remove(self._folder)
+        return shipped
+
+    def _ship_rows(self, rows: list[dict[str, Any]]) -> int:
+        for batch in _batches(rows, BATCH_ROWS):
+            self._ship_batch(batch)
+        return len(rows)
+
+    def _ship_batch(self, rows: list[dict[str, Any]]) -> None:
+        try:
+            self._insert(rows)
+        except psycopg.errors.CheckViolation:
+            # No partition takes a row's day: make those of this week, and bring rows from a wrong clock into them.
+            self._make_partitions()
+            self._insert([_clamped(row, datetime.now(UTC)) for row in rows])
+        except psycopg.DataError as error:
+            self._insert_one_by_one(rows, error)
+
+    def _insert(self, rows: list[dict[str, Any]]) -> None:
+        connection = self._connected()
+        with connection.transaction():
+            connection.execute(_STAGE)
+            with connection.cursor().copy(f"COPY stage ({_LIST}) FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row([row[column] for column in _COLUMNS])
+            connection.execute(_SHIP)
+            connection.execute(_LAST_USED)
+
+    def _insert_one_by_one(self, rows: list[dict[str, Any]], error: psycopg.DataError) -> None:
+        """A row that the database cannot hold must not keep the others back: it is set aside, and said so."""
+        if len(rows) == 1:
+            logger.error("Request %s is set aside: %s", rows[0]["id"], error)
+            self._write_rejected(json.dumps(rows[0], default=str).encode())
+            return
+        for row in rows:
+            self._ship_batch([row])
+
+    def _ship_circuit(self, event: CircuitChanged) -> None:
+        moment = datetime.fromtimestamp(event.at_ms / 1000, UTC)
+        states = (event.from_state, event.to_state, event.reason[:200])
+        self._connected().execute(_CIRCUIT, (event.id, event.tenant, event.provider_id, moment, *states, event.tenant))
+
+    def _set_aside(self, harvest: Harvest) -> None:
+        for line in harvest.rejected:
+            logger.error("A record that cannot be read is set aside in the spool's folder `rejected`.")
+            self._write_rejected(line)
+
+    def _write_rejected(self, line: bytes) -> None:
+        folder = self._folder / "rejected"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with (folder / f"{datetime.now(UTC):%Y%m%d}.jsonl").open("ab") as file:
+            file.write(line + b"\n")
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(**self._parameters, autocommit=True, connect_timeout=5)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _batches[Item](items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _aborted(record: Started) -> Finished:
+    """Return the row of a request whose process died: its cost is not known, so it is shown as an open question."""
+    return Finished(
+        id=record.id,
+        tenant=record.tenant,
+        key_id=record.key,
+        endpoint=record.endpoint,
+        streamed=record.streamed,
+        model=record.model,
+        status=0,
+        error_class="aborted",
+        retryable=True,
+        input_tokens=record.input_estimate,
+        usage_estimated=True,
+        unpriced=True,
+    )
+
+
+def _row(record: Finished) -> dict[str, Any]:
+    row = {column: getattr(record, column, None) for column in _COLUMNS}
+    row["created_at"] = time_of(UUID(record.id))
+    row["tenant_id"] = record.tenant
+    row["attempts"] = Jsonb(record.attempts)
+    row["policy_events"] = Jsonb(record.policy_events)
+    row["price"] = Jsonb(record.price) if record.price is not None else None
+    return row
+
+
+def _clamped(row: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Return the row within the days that have partitions; a clock that was far off is no reason to lose it."""
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    first, last = midnight - timedelta(days=DAYS_BEHIND), midnight + timedelta(days=DAYS_AHEAD + 1, milliseconds=-1)
+    return {**row, "created_at": min(max(row["created_at"], first), last)}

@@ -1,0 +1,61 @@
+"""One server process: uvicorn on uvloop and httptools, on a socket that is bound already."""
+
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import uvicorn
+
+from nexus.listeners import BACKLOG
+from nexus.supervisor import ChildSpec
+
+APPLICATIONS = {"runtime": "nexus.asgi:runtime", "console": "nexus.asgi:console", "all": "nexus.asgi:application"}
+SHUTDOWN_SECONDS = 30  # for streams that run when the process is told to stop
+_KEEP_ALIVE_SECONDS = 75  # longer than clients keep an idle connection, so that it is they who close it
+_MANAGE = Path(__file__).resolve().parents[1] / "manage.py"
+
+
+def serve(role: str, listener: socket.socket) -> None:
+    """Serve a role's application until SIGTERM or SIGINT; running requests and streams are finished first."""
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+    config = uvicorn.Config(
+        APPLICATIONS[role],
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        backlog=BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        # Only our own runtime reaches a Unix socket, and it says who the client is.
+        forwarded_allow_ips="*" if listener.family == socket.AF_UNIX else None,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End in order. uvicorn raises the signal that stopped it once more when it has finished."""
+    raise SystemExit(0)
+
+
+def manage(*arguments: str) -> list[str]:
+    """Return the command line of a management command run by this Python."""
+    return [sys.executable, str(_MANAGE), *arguments]
+
+
+def worker_specs(role: str, listener: socket.socket, *, workers: int, env: Mapping[str, str]) -> Sequence[ChildSpec]:
+    """Return the processes that share a listening socket."""
+    descriptor = listener.fileno()
+    argv = manage("serve", role, "--fd", str(descriptor))
+    names = [role] if workers == 1 else [f"{role}-{number}" for number in range(1, workers + 1)]
+    return [ChildSpec(name, argv, env, (descriptor,)) for name in names]
