@@ -1,0 +1,44 @@
+# Everything a developer or a first-time user types. Needs make and a Python 3.12 or newer, which `setup` finds by itself.
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run test lint fmt types check lock
+
+# The checks import the settings, which want secrets; they open no database.
+CHECKING = SECRET_KEY=only-for-checks NEXUS_ENCRYPTION_KEYS= DATABASE_URL=postgres://nobody@/none \
+	DJANGO_SETTINGS_MODULE=nexus.settings.test
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "  make %-10s%s\n", name, $$0 }'
+
+setup: ## make .venv from requirements.txt; nothing to do when it is up to date
+	@scripts/setup requirements.txt
+
+setup-dev: ## the same with the tools for tests and checks
+	@scripts/setup requirements-dev.txt
+
+run: setup ## everything on http://127.0.0.1:8000 until Ctrl-C; ARGS="--port 9000 --no-demo"
+	@exec .venv/bin/python manage.py up $(ARGS)
+
+test: setup-dev ## the whole suite with branch coverage, on servers and a browser of its own; ARGS="-k circuit"
+	@exec .venv/bin/python -m pytest --cov --cov-report=term $(ARGS)
+
+lint: setup-dev ## style, layers between the apps, missing migrations
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports
+	@$(CHECKING) .venv/bin/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+
+fmt: setup-dev ## format, and fix what can be fixed
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+types: setup-dev ## the type checker over the tree
+	$(CHECKING) .venv/bin/mypy .
+
+check: lint types test ## what CI runs
+
+lock: setup-dev ## resolve requirements*.in into requirements*.txt, with hashes; ARGS=--upgrade
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes $(ARGS) \
+		requirements.in -o requirements.txt
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes $(ARGS) \
+		-c requirements.txt requirements-dev.in -o requirements-dev.txt
