@@ -7,6 +7,7 @@ Every variable is described in `.env.example` and `docs/configuration.md`; a tes
 from pathlib import Path
 from typing import Any
 
+import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
@@ -15,6 +16,7 @@ from nexus import embedded
 from nexus.encryption import Cipher
 from nexus.redis_clients import celery_url
 
+django_stubs_ext.monkeypatch()
 BASE_DIR = Path(__file__).resolve().parents[2]
 env = environ.Env()
 env.read_env(BASE_DIR / ".env") if (BASE_DIR / ".env").exists() else None

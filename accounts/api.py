@@ -1,0 +1,215 @@
+"""The management API of keys, members, settings and the audit log."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts import services
+from accounts.auth import ANY_SCOPE
+from accounts.models import ApiKey, AuditEvent, Membership, Role, RoutingStrategy, Tenant
+from nexus.errors import NotFound
+from nexus.rest import StrictSerializer, paginate, parsed
+
+
+class KeyInput(StrictSerializer):
+    name = serializers.CharField(max_length=100)
+    scopes = serializers.ListField(child=serializers.CharField(max_length=40), max_length=50)
+    monthly_request_quota = serializers.IntegerField(
+        min_value=1, max_value=2_147_483_647, allow_null=True, required=False
+    )
+    expires_at = serializers.DateTimeField(allow_null=True, required=False)
+
+
+class MemberInput(StrictSerializer):
+    email = serializers.EmailField(max_length=254)
+    role = serializers.ChoiceField(choices=Role.choices)
+
+
+class RoleInput(StrictSerializer):
+    role = serializers.ChoiceField(choices=Role.choices)
+
+
+class SettingsInput(StrictSerializer):
+    routing_strategy = serializers.ChoiceField(choices=RoutingStrategy.choices, required=False)
+    max_attempts = serializers.IntegerField(min_value=1, max_value=20, required=False)
+    deadline_s = serializers.IntegerField(min_value=1, max_value=600, required=False)
+    log_content = serializers.BooleanField(required=False)
+    gitops_secret = serializers.CharField(max_length=200, allow_blank=True, required=False)
+    default_embedding = serializers.CharField(max_length=200, allow_blank=True, required=False)
+
+
+class AuditQuery(StrictSerializer):
+    action = serializers.CharField(max_length=60, required=False)
+    actor = serializers.CharField(max_length=254, required=False)
+    target = serializers.CharField(max_length=64, required=False)
+    from_ = serializers.DateTimeField(required=False)
+    to = serializers.DateTimeField(required=False)
+
+
+class KeyList(APIView):
+    scopes = {"GET": "keys:read", "POST": "keys:write"}
+
+    def get(self, request: Request) -> Response:
+        keys = ApiKey.objects.for_tenant(request.auth.tenant).select_related("created_by")
+        return paginate(keys, request, lambda page: [key_json(key) for key in page])
+
+    def post(self, request: Request) -> Response:
+        caller = request.auth
+        holder = caller.user or caller.key.created_by
+        given = parsed(KeyInput, request)
+        key, plaintext = services.issue_key(
+            caller.tenant, actor=caller.actor, holder=holder, held=caller.scopes, **given
+        )
+        return Response({**key_json(key), "api_key": plaintext}, status=201, headers={"cache-control": "no-store"})
+
+
+class KeyDetail(APIView):
+    scopes = {"GET": "keys:read", "PATCH": "keys:write", "DELETE": "keys:write"}
+
+    def get(self, request: Request, key_id: UUID) -> Response:
+        keys = ApiKey.objects.for_tenant(request.auth.tenant).select_related("created_by")
+        key = keys.filter(id=key_id).first()
+        if key is None:
+            raise NotFound("There is no such key, or it is not yours.")
+        return Response(key_json(key))
+
+    def patch(self, request: Request, key_id: UUID) -> Response:
+        caller = request.auth
+        given = parsed(KeyInput, request, partial=True)
+        key = services.update_key(key_id, caller.tenant, actor=caller.actor, held=caller.scopes, **given)
+        return Response(key_json(key))
+
+    def delete(self, request: Request, key_id: UUID) -> Response:
+        services.revoke_key(key_id, request.auth.tenant, actor=request.auth.actor)
+        return Response(status=204)
+
+
+class MemberList(APIView):
+    scopes = {"GET": "members:read", "POST": "members:write"}
+
+    def get(self, request: Request) -> Response:
+        members = Membership.objects.for_tenant(request.auth.tenant).select_related("user")
+        return paginate(members, request, lambda page: [member_json(member) for member in page])
+
+    def post(self, request: Request) -> Response:
+        given = parsed(MemberInput, request)
+        member = services.add_member(request.auth.tenant, actor=request.auth.actor, **given)
+        return Response(member_json(member), status=201)
+
+
+class MemberDetail(APIView):
+    scopes = {"PATCH": "members:write", "DELETE": "members:write"}
+
+    def patch(self, request: Request, member_id: UUID) -> Response:
+        role = parsed(RoleInput, request)["role"]
+        return Response(
+            member_json(services.change_role(member_id, request.auth.tenant, role=role, actor=request.auth.actor))
+        )
+
+    def delete(self, request: Request, member_id: UUID) -> Response:
+        services.remove_member(member_id, request.auth.tenant, actor=request.auth.actor)
+        return Response(status=204)
+
+
+class TenantSettings(APIView):
+    """Read by everybody in the tenant, written by whoever administers it."""
+
+    scopes = {"GET": ANY_SCOPE, "PATCH": "members:write"}
+
+    def get(self, request: Request) -> Response:
+        return Response(settings_json(request.auth.tenant))
+
+    def patch(self, request: Request) -> Response:
+        given = parsed(SettingsInput, request, partial=True)
+        return Response(settings_json(services.update_settings(request.auth.tenant, actor=request.auth.actor, **given)))
+
+
+class AuditLog(APIView):
+    scopes = {"GET": "audit:read"}
+
+    def get(self, request: Request) -> Response:
+        return paginate(_audit_rows(request), request, lambda page: [audit_json(event) for event in page])
+
+
+def _audit_rows(request: Request) -> QuerySet[AuditEvent]:
+    known = {"from" if name == "from_" else name for name in AuditQuery().fields}
+    asked = {name: value for name, value in request.query_params.items() if name not in ("limit", "cursor")}
+    unknown = sorted(set(asked) - known)
+    if unknown:
+        raise serializers.ValidationError({unknown[0]: ["This filter is not known here."]})
+    if "from" in asked:
+        asked["from_"] = asked.pop("from")
+    query = AuditQuery(data=asked)
+    query.is_valid(raise_exception=True)
+    lookups = {
+        "action": "action",
+        "actor": "actor_label",
+        "target": "target_id",
+        "from_": "created_at__gte",
+        "to": "created_at__lt",
+    }
+    filters = {lookups[name]: value for name, value in query.validated_data.items()}
+    rows: QuerySet[AuditEvent] = AuditEvent.objects.for_tenant(request.auth.tenant).filter(**filters)
+    return rows
+
+
+def key_json(key: ApiKey) -> dict[str, Any]:
+    """Return a key as the API shows it: by prefix, never the key or its hash."""
+    return {
+        "id": str(key.id),
+        "name": key.name,
+        "prefix": key.prefix,
+        "scopes": key.scopes,
+        "monthly_request_quota": key.monthly_request_quota,
+        "created_by": key.created_by.email if key.created_by else None,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "last_used_at": key.last_used_at,
+        "revoked_at": key.revoked_at,
+    }
+
+
+def member_json(member: Membership) -> dict[str, Any]:
+    return {
+        "id": str(member.id),
+        "email": member.user.email,
+        "name": member.user.name,
+        "role": member.role,
+        "created_at": member.created_at,
+    }
+
+
+def settings_json(tenant: Tenant) -> dict[str, Any]:
+    """Return a tenant's settings; of the webhook secret only whether there is one."""
+    return {
+        "tenant": tenant.slug,
+        "name": tenant.name,
+        "routing_strategy": tenant.routing_strategy,
+        "max_attempts": tenant.max_attempts,
+        "deadline_s": tenant.deadline_s,
+        "log_content": tenant.log_content,
+        "gitops_secret_set": bool(tenant.gitops_secret_sealed),
+        "default_embedding": tenant.default_embedding,
+    }
+
+
+def audit_json(event: AuditEvent) -> dict[str, Any]:
+    return {
+        "id": str(event.id),
+        "created_at": event.created_at,
+        "actor": {
+            "kind": event.actor_kind,
+            "id": str(event.actor_id) if event.actor_id else None,
+            "label": event.actor_label,
+        },
+        "action": event.action,
+        "target": {"kind": event.target_kind, "id": event.target_id, "label": event.target_label},
+        "changes": event.changes,
+        "ip": event.ip,
+        "request_id": str(event.request_id) if event.request_id else None,
+    }

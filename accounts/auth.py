@@ -1,0 +1,135 @@
+"""Who calls the management API, and what they may do: by API key or by the console's session.
+
+Deny by default: a view that declares no scope for a method answers nobody.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from django.http import HttpRequest
+from django.middleware.csrf import CsrfViewMiddleware
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from accounts.audit import Actor
+from accounts.keys import hash_key
+from accounts.models import ApiKey, Membership, Tenant, User
+from accounts.rbac import ROLE_SCOPES, effective_scopes
+from nexus.errors import Forbidden, InvalidApiKey, NotFound, ScopeRequired
+from nexus.http import client_ip, request_id
+
+if TYPE_CHECKING:  # at run time rest_framework.views imports this module, through its settings
+    from rest_framework.views import APIView
+
+ANY_SCOPE = ""  # declared by views that every member and every live key of the tenant may use
+TENANT_HEADER = "x-nexus-tenant"
+SESSION_TENANT = "tenant"
+
+
+class CsrfFailed(Forbidden):
+    code = "CSRF_FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller of one management request, at this moment."""
+
+    tenant: Tenant
+    role: str | None
+    scopes: frozenset[str]
+    actor: Actor
+    user: User | None = None
+    key: ApiKey | None = None
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """`Authorization: Bearer nxk_…`. A key may do what its creator's present role allows, at most."""
+
+    def authenticate(self, request: Request) -> tuple[User | None, Principal] | None:
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        if not scheme:
+            return None
+        if scheme.lower() != "bearer":
+            raise InvalidApiKey
+        key = ApiKey.objects.filter(key_hash=hash_key(value.strip())).select_related("tenant").first()
+        if key is None or key.revoked_at is not None or _is_past(key.expires_at):
+            raise InvalidApiKey
+        role = _role_of_creator(key)
+        actor = Actor.of_key(key, ip=client_ip(request._request), request_id=request_id(request._request))
+        return None, Principal(key.tenant, role, effective_scopes(key.scopes, role), actor, key=key)
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class SessionAuthentication(BaseAuthentication):
+    """The console's session, with CSRF. The tenant: the X-Nexus-Tenant header, else the one chosen in the console."""
+
+    def authenticate(self, request: Request) -> tuple[User, Principal] | None:
+        user = getattr(request._request, "user", None)
+        if not isinstance(user, User) or not user.is_active:
+            return None
+        _enforce_csrf(request._request)
+        membership = current_membership(request._request, user, slug=request.headers.get(TENANT_HEADER))
+        if membership is None:
+            raise Forbidden("You are not a member of any tenant. Ask an admin to add you.")
+        actor = Actor.of_user(user, ip=client_ip(request._request), request_id=request_id(request._request))
+        role = membership.role
+        return user, Principal(membership.tenant, role, ROLE_SCOPES[role], actor, user=user)
+
+
+class ScopePermission(BasePermission):
+    """Checks the scope that the view declares for the method: `scopes = {"GET": "keys:read"}`."""
+
+    def has_permission(self, request: Request, view: "APIView") -> bool:
+        principal = request.auth
+        if not isinstance(principal, Principal):
+            raise InvalidApiKey
+        scope = getattr(view, "scopes", {}).get(request.method)
+        if scope is None:
+            raise Forbidden("Nobody may do this.")
+        if scope != ANY_SCOPE and scope not in principal.scopes:
+            raise ScopeRequired(scope)
+        return True
+
+
+def current_membership(request: HttpRequest, user: User, *, slug: str | None = None) -> Membership | None:
+    """Return the membership a session works in: the tenant asked for, else the chosen one, else the first.
+
+    Raises NotFound for a tenant that is not the user's. One query.
+    """
+    memberships = list(Membership.objects.filter(user=user).select_related("tenant").order_by("created_at", "id"))
+    if slug is not None:
+        found = next((each for each in memberships if each.tenant.slug == slug), None)
+        if found is None:
+            raise NotFound("There is no such tenant, or you are not a member of it.")
+        return found
+    chosen = request.session.get(SESSION_TENANT)
+    by_choice = (each for each in memberships if str(each.tenant_id) == chosen)
+    return next(by_choice, memberships[0] if memberships else None)
+
+
+def _role_of_creator(key: ApiKey) -> str | None:
+    """Return the present role of whoever made the key; None if they have left the tenant."""
+    if key.created_by_id is None:
+        return None
+    creator = Membership.objects.filter(tenant=key.tenant_id, user=key.created_by_id, user__is_active=True)
+    role: str | None = creator.values_list("role", flat=True).first()
+    return role
+
+
+def _is_past(moment: datetime | None) -> bool:
+    return moment is not None and moment <= datetime.now(UTC)
+
+
+def _enforce_csrf(request: HttpRequest) -> None:
+    def unused(_: HttpRequest) -> Any:  # the middleware's get_response, never called by process_view
+        raise AssertionError
+
+    check = CsrfViewMiddleware(unused)
+    check.process_request(request)
+    refusal = check.process_view(request, unused, (), {})
+    if refusal is not None:
+        raise CsrfFailed("The CSRF token is missing or wrong. Send the header X-CSRFToken, or use an API key.")

@@ -1,0 +1,43 @@
+"""Gives pages their tenant: `request.membership`, looked up when it is first used."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.functional import SimpleLazyObject
+
+from accounts.auth import SESSION_TENANT, current_membership
+from accounts.models import Membership, User
+
+
+class TenantMiddleware:
+    """Costs nothing where no page asks."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        request.membership = SimpleLazyObject(lambda: _membership(request))  # type: ignore[attr-defined]  # ours
+        response: HttpResponseBase | Awaitable[HttpResponseBase] = self.get_response(request)
+        return response
+
+
+def _membership(request: HttpRequest) -> Membership | None:
+    if not isinstance(request.user, User):
+        return None
+    return current_membership(request, request.user)
+
+
+def choose_tenant(request: HttpRequest, slug: str) -> Membership:
+    """Make a tenant the session's own. Raises NotFound for one the user does not belong to."""
+    assert isinstance(request.user, User)
+    membership = current_membership(request, request.user, slug=slug)
+    assert membership is not None
+    request.session[SESSION_TENANT] = str(membership.tenant_id)
+    return membership

@@ -1,0 +1,83 @@
+"""What every answer of Django's has in common: a request id, and errors in one shape under /v1, pages elsewhere."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import render
+
+from nexus.errors import Forbidden, InvalidRequest, NexusError, NotFound
+from nexus.ids import uuid7
+
+API_PREFIX = "/v1/"
+
+
+class ServerError(NexusError):
+    """A fault of our own; the log has the traceback."""
+
+
+class RequestIdMiddleware:
+    """Gives each request an id (UUIDv7), sent as `x-request-id`. Ids of clients are not taken over."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        request.request_id = uuid7()  # type: ignore[attr-defined]  # read back by request_id()
+        if iscoroutinefunction(self.get_response):
+            return self._later(request)
+        return self._marked(request, self.get_response(request))
+
+    async def _later(self, request: HttpRequest) -> HttpResponseBase:
+        return self._marked(request, await self.get_response(request))
+
+    def _marked(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        # The data plane's views have set their own: the id of the request's row.
+        response.headers.setdefault("x-request-id", str(request_id(request)))
+        return response
+
+
+def request_id(request: HttpRequest) -> UUID:
+    """Return the request's id."""
+    identifier: UUID = getattr(request, "request_id", None) or uuid7()
+    return identifier
+
+
+def client_ip(request: HttpRequest) -> str | None:
+    """Return the address that connected to us, None over a Unix socket without a front."""
+    return request.META.get("REMOTE_ADDR") or None
+
+
+def error_response(error: NexusError, request: HttpRequest) -> JsonResponse:
+    """Return an error as JSON."""
+    return JsonResponse(error.body(str(request_id(request))), status=error.status, headers=error.headers)
+
+
+def _fail(request: HttpRequest, error: NexusError) -> HttpResponse:
+    if request.path.startswith(API_PREFIX):
+        return error_response(error, request)
+    context = {"status": error.status, "message": error.message, "request_id": request_id(request)}
+    return render(request, "error.html", context, status=error.status)
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return _fail(request, InvalidRequest("The request is malformed."))
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return _fail(request, Forbidden("You may not do this. An admin of your tenant can."))
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return _fail(request, NotFound("There is nothing at this address, or it is not yours."))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _fail(request, ServerError("NEXUS failed on this request. Its log tells more under the request id."))

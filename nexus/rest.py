@@ -1,0 +1,144 @@
+"""What the management APIs share: strict input, one error shape, keyset pages."""
+
+import base64
+import binascii
+import json
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, Q, QuerySet
+from django.http import Http404
+from rest_framework import exceptions, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from nexus.errors import Forbidden, InvalidApiKey, InvalidRequest, NexusError, NotFound
+from nexus.http import request_id
+
+logger = logging.getLogger(__name__)
+DEFAULT_LIMIT, MOST = 50, 200
+
+
+class MethodNotAllowed(NexusError):
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
+    type = "invalid_request_error"
+
+
+class UnsupportedMediaType(NexusError):
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    status = 415
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """A serializer that refuses members it does not know, by name."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            unknown = sorted(set(map(str, data)) - set(self.fields))
+            if unknown:
+                raise serializers.ValidationError({unknown[0]: ["This member is not known here."]})
+        return super().to_internal_value(data)
+
+
+def parsed(serializer: type[StrictSerializer], request: Request, *, partial: bool = False) -> dict[str, Any]:
+    """Return the request's body as the serializer understands it. Raises InvalidRequest with the member at fault."""
+    if not isinstance(request.data, Mapping):
+        raise InvalidRequest("The body must be a JSON object.")
+    reader = serializer(data=request.data, partial=partial)
+    reader.is_valid(raise_exception=True)
+    return dict(reader.validated_data)
+
+
+def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Response:
+    """Render every exception of a view in OpenAI's shape. A fault of our own is logged and tells nothing else."""
+    request = context["request"]
+    set_rollback()
+    error = _as_nexus_error(exception)
+    if error is None:
+        logger.error("Request %s failed.", request_id(request), exc_info=exception)
+        error = NexusError("NEXUS failed on this request. Its log tells more under the request id.")
+    return Response(error.body(str(request_id(request))), status=error.status, headers=error.headers)
+
+
+def _as_nexus_error(exception: Exception) -> NexusError | None:
+    match exception:
+        case NexusError():
+            return exception
+        case exceptions.ValidationError():
+            param, message = _first_fault(exception.detail)
+            return InvalidRequest(f"{param}: {message}" if param else message, param=param)
+        case exceptions.ParseError():
+            return InvalidRequest("The body is not valid JSON.")
+        case exceptions.NotAuthenticated() | exceptions.AuthenticationFailed():
+            return InvalidApiKey()
+        case exceptions.PermissionDenied() | PermissionDenied():
+            return Forbidden(str(exception) or "You may not do this.")
+        case exceptions.MethodNotAllowed():
+            return MethodNotAllowed(str(exception.detail))
+        case exceptions.UnsupportedMediaType():
+            return UnsupportedMediaType("Send JSON, with the content type application/json.")
+        case Http404() | exceptions.NotFound():
+            return NotFound("There is no such object, or it is not yours.")
+    return None
+
+
+def _first_fault(detail: Any, path: str = "") -> tuple[str | None, str]:
+    """Return the dotted path of the first thing wrong, and what is wrong with it."""
+    if isinstance(detail, Mapping):
+        name, inner = next(iter(detail.items()))
+        own = path if name == "non_field_errors" else f"{path}.{name}" if path else str(name)
+        return _first_fault(inner, own)
+    if isinstance(detail, list):
+        index, inner = next((i, item) for i, item in enumerate(detail) if item)
+        return _first_fault(inner, f"{path}.{index}" if isinstance(inner, Mapping) else path)
+    return path or None, str(detail)
+
+
+def paginate[Row: Model](
+    rows: QuerySet[Row], request: Request, as_json: Callable[[list[Row]], list[dict[str, Any]]]
+) -> Response:
+    """Answer one page, newest first: `{"data", "next_cursor"}`. One query, whose cost does not grow with the page.
+
+    `as_json` turns the page's rows into JSON, all at once, so that it may look things up for all of them in one query.
+    The cursor names the last row seen (created_at, id), so rows that are added meanwhile move nothing.
+    """
+    limit = _limit(request.query_params.get("limit"))
+    cursor = request.query_params.get("cursor")
+    if cursor:
+        at, id_ = _decode_cursor(cursor)
+        rows = rows.filter(Q(created_at__lt=at) | Q(created_at=at, id__lt=id_)).filter(created_at__lte=at)
+    page = list(rows.order_by("-created_at", "-id")[: limit + 1])
+    more = len(page) > limit
+    last = page[limit - 1] if more else None
+    return Response({"data": as_json(page[:limit]), "next_cursor": _cursor_of(last) if last else None})
+
+
+def _limit(value: str | None) -> int:
+    if value is None:
+        return DEFAULT_LIMIT
+    if not value.isdigit() or not 1 <= int(value) <= MOST:
+        raise InvalidRequest(f"limit must be a number from 1 to {MOST}.", param="limit")
+    return int(value)
+
+
+def _cursor_of(row: Any) -> str:
+    place = json.dumps([row.created_at.isoformat(), str(row.id)], separators=(",", ":"))
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        at, id_ = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        moment = datetime.fromisoformat(at)
+        identifier = UUID(id_)
+    except (ValueError, TypeError, AttributeError, binascii.Error):
+        raise InvalidRequest("cursor is not one that a list has answered.", param="cursor") from None
+    if moment.tzinfo is None:
+        raise InvalidRequest("cursor is not one that a list has answered.", param="cursor")
+    return moment, identifier
