@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_POLL_SECONDS = 0.1
+_FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.05, 1.0  # a page that fails logs a traceback each time
 _PAGES = ("/healthz", "/accounts/login/")
 _MODEL = "gpt-4o-mini"
 
@@ -14,12 +14,13 @@ _MODEL = "gpt-4o-mini"
 def await_answers(host: str, port: int, *, seconds: float, ended: Callable[[], bool]) -> bool:
     """Return whether the runtime and, through it, the console answered in time. Gives up early when `ended` says so."""
     deadline = time.monotonic() + seconds
-    waiting = list(_PAGES)
+    waiting, pause = list(_PAGES), _FIRST_POLL_SECONDS
     while waiting and time.monotonic() < deadline and not ended():
         if _answers(host, port, waiting[0]):
             waiting.pop(0)
         else:
-            time.sleep(_POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(pause * 1.3, _LONGEST_POLL_SECONDS)
     return not waiting
 
 

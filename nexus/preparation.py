@@ -16,7 +16,7 @@ def main(simulators: Sequence[str]) -> None:
     call_command("migrate", interactive=False, verbosity=0)
     call_command("maintain_partitions", verbosity=0)
     if simulators:
-        call_command("seed_demo", json=True, simulators=list(simulators))
+        call_command("seed_demo", "--json", "--simulators", *simulators)
 
 
 if __name__ == "__main__":
