@@ -90,7 +90,9 @@ class Client:
         api_key = fields.pop("api_key", "sk-upstream-secret")
         url = server if isinstance(server, str) else server.base_url
         provider = Provider(tenant=self.tenant, name=name, family=family, base_url=url, **fields)
-        provider.api_key_sealed = Cipher(settings.NEXUS_ENCRYPTION_KEYS).seal(api_key, context=f"provider:{provider.id}")
+        provider.api_key_sealed = Cipher(settings.NEXUS_ENCRYPTION_KEYS).seal(
+            api_key, context=f"provider:{provider.id}"
+        )
         provider.save()
         ModelRoute.objects.bulk_create(
             ModelRoute(tenant=self.tenant, provider=provider, public_name=public, upstream_name=name_)

@@ -42,7 +42,9 @@ def ask(url: str, client: Client, *, path: str = "chat/completions") -> httpx.Re
     return httpx.post(f"{url}/v1/{path}", json=BODY, headers=client.headers, timeout=30)
 
 
-def test_five_failures_over_four_processes_open_it_for_all(known: Client, upstream: Upstream, four: list[Server]) -> None:
+def test_five_failures_over_four_processes_open_it_for_all(
+    known: Client, upstream: Upstream, four: list[Server]
+) -> None:
     upstream.script("status=500", repeat=True)
     answers = [ask(four[n % 4].base_url, known) for n in range(5)]
     assert [answer.status_code for answer in answers] == [502] * 5
@@ -101,7 +103,8 @@ def test_an_open_first_circuit_makes_the_second_in_line_attempt_two(
         ask(four[n % 4].base_url, known)
     known.add_provider(backup, name="backup", family="openai_compatible", weight=1)
     answer = eventually(
-        lambda: next((a for a in [ask(four[0].base_url, known)] if a.status_code == 200), None), what="the second candidate"
+        lambda: next((a for a in [ask(four[0].base_url, known)] if a.status_code == 200), None),
+        what="the second candidate",
     )
     assert answer.headers["x-nexus-provider"] == "openai_compatible"
     assert answer.headers["x-nexus-attempt"] == "2"

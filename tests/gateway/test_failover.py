@@ -92,9 +92,7 @@ def test_after_the_first_content_there_is_one_provider_and_the_truth(
     assert row.output_tokens is not None
 
 
-def test_a_rejected_request_goes_to_the_client_at_once(
-    base_url: str, failing_over: Client, backup: Upstream
-) -> None:
+def test_a_rejected_request_goes_to_the_client_at_once(base_url: str, failing_over: Client, backup: Upstream) -> None:
     answer = ask(base_url, failing_over, temperature=99)
     assert answer.status_code == 400
     error = answer.json()["error"]

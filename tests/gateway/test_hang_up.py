@@ -21,7 +21,9 @@ from tests.upstream import Upstream
 def connection(base_url: str, client: Client, *, stream: bool, content: str = "Hello") -> Iterator[socket.socket]:
     """Send one request over a socket of our own."""
     host = urlsplit(base_url)
-    body = json.dumps({"model": "gpt-4o", "stream": stream, "messages": [{"role": "user", "content": content}]}).encode()
+    body = json.dumps(
+        {"model": "gpt-4o", "stream": stream, "messages": [{"role": "user", "content": content}]}
+    ).encode()
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host.netloc}\r\nauthorization: Bearer {client.key}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"

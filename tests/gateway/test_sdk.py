@@ -62,9 +62,7 @@ def test_a_stream_without_usage_asked_for_shows_none_but_is_counted(sdk: OpenAI,
 
 def test_include_usage_gives_the_usage_chunk(sdk: OpenAI) -> None:
     chunks = list(
-        sdk.chat.completions.create(
-            model="gpt-4o", messages=ASK, stream=True, stream_options={"include_usage": True}
-        )
+        sdk.chat.completions.create(model="gpt-4o", messages=ASK, stream=True, stream_options={"include_usage": True})
     )
     assert chunks[-1].choices == []
     assert chunks[-1].usage is not None
@@ -121,7 +119,12 @@ def test_models_are_those_of_the_tenant(sdk: OpenAI) -> None:
     ],
 )
 def test_each_error_raises_the_right_exception(
-    base_url: str, routed: Client, upstream: Upstream, fault: str, exception: type[openai.APIStatusError], code: str | None
+    base_url: str,
+    routed: Client,
+    upstream: Upstream,
+    fault: str,
+    exception: type[openai.APIStatusError],
+    code: str | None,
 ) -> None:
     upstream.script(fault, repeat=True)
     sdk = OpenAI(base_url=f"{base_url}/v1", api_key=routed.key, max_retries=0)

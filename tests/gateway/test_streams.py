@@ -14,7 +14,7 @@ BODY: dict[str, Any] = {
     "model": "gpt-4o",
     "stream": True,
     "stream_options": {"include_usage": True},
-    "messages": [{"role": "user", "content": "Grüße, 世界 🌍 and \"quotes\"\n" * 5}],
+    "messages": [{"role": "user", "content": 'Grüße, 世界 🌍 and "quotes"\n' * 5}],
 }
 
 
@@ -31,12 +31,17 @@ def without_ids(stream: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("fault", ["", "split", "crlf", "comments", "giant", "unknown_event", "split+crlf+comments"])
-def test_the_clients_bytes_are_the_upstreams_bytes(base_url: str, routed: Client, upstream: Upstream, fault: str) -> None:
+def test_the_clients_bytes_are_the_upstreams_bytes(
+    base_url: str, routed: Client, upstream: Upstream, fault: str
+) -> None:
     faults = [fault] * 2 if fault else []
     upstream.script(*faults)
     direct = read(upstream.base_url, {"authorization": "Bearer sk-upstream-secret"})
     relayed = read(f"{base_url}/v1", routed.headers)
-    assert hashlib.sha256(b"".join(without_ids(relayed))).digest() == hashlib.sha256(b"".join(without_ids(direct))).digest()
+    assert (
+        hashlib.sha256(b"".join(without_ids(relayed))).digest()
+        == hashlib.sha256(b"".join(without_ids(direct))).digest()
+    )
     assert relayed.rstrip().endswith(b"data: [DONE]")
 
 
@@ -81,7 +86,11 @@ def test_members_nobody_knows_reach_a_compatible_upstream(
     base_url: str, failing_over: Client, upstream: Upstream, backup: Upstream
 ) -> None:
     upstream.script("status=500")
-    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x", "mystery": 1}], "vendor_option": {"a": [1.5]}}
+    body = {
+        "model": "gpt-4o",
+        "messages": [{"role": "user", "content": "x", "mystery": 1}],
+        "vendor_option": {"a": [1.5]},
+    }
     answer = httpx.post(f"{base_url}/v1/chat/completions", json=body, headers=failing_over.headers)
     assert answer.status_code == 200
     assert backup.log()[-1]["body"]["vendor_option"] == {"a": [1.5]}

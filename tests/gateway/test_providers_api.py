@@ -1,0 +1,514 @@
+"""Provider connections over REST: who may do what, what is refused, and that a key never comes out again."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connection
+from django.test import Client
+
+from accounts.models import AuditEvent, Tenant, User
+from gateway.circuit_store import circuit_key
+from gateway.models import ModelRoute, Provider
+from gateway.snapshot import Snapshot
+from gateway.snapshot_loader import load
+from nexus.encryption import Cipher
+from nexus.redis_clients import sync_client
+
+pytestmark = pytest.mark.django_db
+CANARY = "sk-canary-7f3a9c51d2e84b06"
+BODY: dict[str, Any] = {
+    "name": "OpenAI",
+    "family": "openai",
+    "base_url": "https://llm.example.com/v1",
+    "api_key": CANARY,
+    "models": {"gpt-4o": "gpt-4o-2024-08-06"},
+}
+
+
+def signed_in(user: User) -> Client:
+    browser = Client()
+    browser.force_login(user)
+    return browser
+
+
+def create(user: User, **overrides: Any) -> Any:
+    return signed_in(user).post("/v1/providers", {**BODY, **overrides}, content_type="application/json")
+
+
+def created(user: User, **overrides: Any) -> dict[str, Any]:
+    response = create(user, **overrides)
+    assert response.status_code == 201, response.content
+    body: dict[str, Any] = response.json()
+    return body
+
+
+def change(user: User, provider_id: str, **fields: Any) -> Any:
+    return signed_in(user).patch(f"/v1/providers/{provider_id}", fields, content_type="application/json")
+
+
+def opened(provider: Provider) -> str:
+    return Cipher(django_settings.NEXUS_ENCRYPTION_KEYS).open(
+        provider.api_key_sealed, context=f"provider:{provider.id}"
+    )
+
+
+def test_an_admin_connects_a_provider(ada: User) -> None:
+    body = created(ada)
+
+    assert UUID(body["id"]).version == 7
+    assert body == {
+        "id": body["id"],
+        "name": "OpenAI",
+        "family": "openai",
+        "base_url": "https://llm.example.com/v1",
+        "api_key_last4": "4b06",
+        "weight": 100,
+        "enabled": True,
+        "timeout_s": 60,
+        "models": {"gpt-4o": "gpt-4o-2024-08-06"},
+        "options": {},
+        "simulated": False,
+        "circuit": {
+            "state": "closed",
+            "consecutive_failures": 0,
+            "opened_at": None,
+            "half_open_at": None,
+            "last_transition": None,
+        },
+        "created_at": body["created_at"],
+        "updated_at": body["updated_at"],
+    }
+    assert body["created_at"].endswith("Z")
+    assert opened(Provider.objects.get(id=body["id"])) == CANARY
+
+
+def test_the_family_has_its_own_address_and_the_compatible_one_needs_one(ada: User) -> None:
+    assert created(ada, base_url="")["base_url"] == "https://api.openai.com/v1"
+
+    refused = create(ada, name="vLLM", family="openai_compatible", base_url="")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "base_url")
+
+
+def test_a_developer_reads_and_changes_nothing(ada: User, dev: User) -> None:
+    provider = created(ada)
+    mine = signed_in(dev)
+
+    assert mine.get("/v1/providers").json()["data"][0]["id"] == provider["id"]
+    assert mine.get(f"/v1/providers/{provider['id']}").json() == provider
+    refusals = [
+        create(dev, name="other"),
+        change(dev, provider["id"], weight=1),
+        mine.delete(f"/v1/providers/{provider['id']}"),
+        mine.post(f"/v1/providers/{provider['id']}/test"),
+    ]
+    assert [(each.status_code, each.json()["error"]["code"]) for each in refusals] == [(403, "SCOPE_REQUIRED")] * 4
+    assert Provider.objects.get(id=provider["id"]).weight == 100
+
+
+def test_a_viewer_sees_no_provider(ada: User, vera: User) -> None:
+    provider = created(ada)
+
+    assert signed_in(vera).get("/v1/providers").status_code == 403
+    assert signed_in(vera).get(f"/v1/providers/{provider['id']}").status_code == 403
+
+
+def test_another_tenants_provider_does_not_exist(ada: User, gus: User) -> None:
+    path = f"/v1/providers/{created(ada)['id']}"
+    theirs = signed_in(gus)
+
+    answers = [
+        theirs.get(path),
+        theirs.patch(path, {"weight": 1}, content_type="application/json"),
+        theirs.delete(path),
+        theirs.post(f"{path}/test"),
+        theirs.get(f"/v1/providers/{uuid4()}"),
+    ]
+    assert [each.status_code for each in answers] == [404] * 5
+    assert theirs.get("/v1/providers").json() == {"data": [], "next_cursor": None}
+    assert Provider.objects.count() == 1
+
+
+def test_nobody_signed_in_is_refused(db: None) -> None:
+    assert Client().get("/v1/providers").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"simulated": True}, "simulated"),
+        ({"family": "gemini"}, "family"),
+        ({"family": "nonsense"}, "family"),
+        ({"name": ""}, "name"),
+        ({"name": "a\nb"}, "name"),
+        ({"base_url": "ftp://example.com"}, "base_url"),
+        ({"base_url": "https://user:pw@example.com"}, "base_url"),
+        ({"base_url": "https://example.com/?x=1"}, "base_url"),
+        ({"base_url": 7}, "base_url"),
+        ({"api_key": "sk-with space"}, "api_key"),
+        ({"api_key": "sk-\u00e9"}, "api_key"),
+        ({"weight": -1}, "weight"),
+        ({"weight": 1_000_001}, "weight"),
+        ({"timeout_s": 0}, "timeout_s"),
+        ({"timeout_s": 601}, "timeout_s"),
+        ({"models": {}}, "models"),
+        ({"models": {"gpt-4o": ""}}, "models.gpt-4o"),
+        ({"models": {"x" * 201: "y"}}, "models"),
+        ({"models": {"gpt-4o": "y" * 201}}, "models.gpt-4o"),
+        ({"models": ["gpt-4o"]}, "models"),
+        ({"models": {f"m{n}": "m" for n in range(501)}}, "models"),
+        ({"options": {"region": "eu"}}, "options"),
+        ({"options": {"drop_unsupported": "yes"}}, "options.drop_unsupported"),
+        ({"options": {"organization": "org\r\nx-evil: 1"}}, "options.organization"),
+        ({"family": "openai_compatible", "options": {"organization": "org"}}, "options"),
+    ],
+)
+def test_it_refuses_what_it_does_not_understand_and_names_it(ada: User, fields: dict[str, Any], param: str) -> None:
+    response = create(ada, **fields)
+
+    assert response.status_code == 400, response.content
+    assert response.json()["error"]["code"] == "INVALID_REQUEST"
+    assert response.json()["error"]["param"] == param
+    assert not Provider.objects.exists()
+
+
+def test_a_family_to_come_is_told_with_those_that_are_there(ada: User) -> None:
+    message = create(ada, family="bedrock").json()["error"]["message"]
+
+    assert "not available yet" in message
+    assert "openai, openai_compatible" in message
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    ["http://127.0.0.1:11434", "http://localhost:11434", "http://169.254.169.254", "http://10.0.0.7", "http://[::1]",
+     "http://127.1", "http://2130706433", "http://0x7f.1"],
+)  # fmt: skip
+def test_an_address_inside_is_refused_unless_the_operator_allows_it(ada: User, settings: Any, base_url: str) -> None:
+    settings.NEXUS_ALLOW_PRIVATE_PROVIDERS = ""
+    refused = create(ada, base_url=base_url)
+    settings.NEXUS_ALLOW_PRIVATE_PROVIDERS = "true"
+    allowed = create(ada, base_url=base_url)
+
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "base_url")
+    assert "NEXUS_ALLOW_PRIVATE_PROVIDERS" in refused.json()["error"]["message"]
+    assert allowed.status_code == 201
+
+
+def test_a_name_can_be_taken_only_once_per_tenant(ada: User, gus: User) -> None:
+    created(ada)
+    other = created(ada, name="Other")
+    again = create(ada)
+    renamed = change(ada, other["id"], name="OpenAI")
+
+    assert [(each.status_code, each.json()["error"]["param"]) for each in (again, renamed)] == [(409, "name")] * 2
+    assert create(gus).status_code == 201
+
+
+def test_a_change_touches_what_is_given_and_nothing_else(ada: User) -> None:
+    provider = created(ada, options={"organization": "org-1"})
+
+    body = change(ada, provider["id"], weight=5, models={"gpt-4o-mini": "gpt-4o-mini"}).json()
+
+    unchanged = {**provider, "weight": 5, "models": {"gpt-4o-mini": "gpt-4o-mini"}, "updated_at": body["updated_at"]}
+    assert body == unchanged
+    assert body["updated_at"] > provider["updated_at"]
+    assert list(ModelRoute.objects.values_list("public_name", flat=True)) == ["gpt-4o-mini"]
+    assert opened(Provider.objects.get()) == CANARY
+
+
+def test_a_change_that_changes_nothing_leaves_no_trace(ada: User) -> None:
+    provider = created(ada)
+    before = AuditEvent.objects.count()
+
+    assert change(ada, provider["id"], weight=100, base_url="https://LLM.example.com/v1/").json() == provider
+    assert AuditEvent.objects.count() == before
+
+
+def test_the_family_is_fixed(ada: User) -> None:
+    response = change(ada, created(ada)["id"], family="openai_compatible")
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "family")
+
+
+def test_a_new_address_without_its_key_wipes_the_key_and_says_so(ada: User) -> None:
+    provider = created(ada)
+
+    body = change(ada, provider["id"], base_url="https://elsewhere.example.com/v1").json()
+
+    assert body["api_key_last4"] == ""
+    assert len(body["warnings"]) == 1
+    assert Provider.objects.get().api_key_sealed == ""
+
+
+def test_a_new_address_with_a_key_keeps_that_key(ada: User) -> None:
+    provider = created(ada)
+
+    body = change(
+        ada, provider["id"], base_url="https://elsewhere.example.com/v1", api_key="sk-the-new-one-1234"
+    ).json()
+
+    assert body["api_key_last4"] == "1234"
+    assert "warnings" not in body
+    assert opened(Provider.objects.get()) == "sk-the-new-one-1234"
+
+
+def test_the_same_key_may_follow_to_a_new_address(ada: User) -> None:
+    provider = created(ada)
+
+    body = change(ada, provider["id"], base_url="https://elsewhere.example.com/v1", api_key=CANARY).json()
+
+    assert body["api_key_last4"] == CANARY[-4:]
+    assert opened(Provider.objects.get()) == CANARY
+
+
+def test_the_database_wipes_the_key_when_sql_changes_the_address(ada: User) -> None:
+    created(ada)
+
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE gateway_provider SET base_url = 'https://thief.example.com'")
+
+    row = Provider.objects.get()
+    assert (row.api_key_sealed, row.api_key_last4) == ("", "")
+
+
+def test_an_empty_key_removes_it(ada: User) -> None:
+    body = change(ada, created(ada)["id"], api_key="").json()
+
+    assert body["api_key_last4"] == ""
+    assert Provider.objects.get().api_key_sealed == ""
+
+
+def test_a_short_key_shows_nothing_of_itself(ada: User) -> None:
+    assert created(ada, api_key="sk-12345678")["api_key_last4"] == ""
+
+
+def test_a_provider_is_deleted_once(ada: User) -> None:
+    path = f"/v1/providers/{created(ada)['id']}"
+    mine = signed_in(ada)
+
+    assert [mine.delete(path).status_code for _ in range(2)] == [204, 404]
+    assert not Provider.objects.exists()
+    assert not ModelRoute.objects.exists()
+
+
+def test_a_list_costs_the_same_for_two_and_for_twelve(ada: User, django_assert_num_queries: Any) -> None:
+    mine = signed_in(ada)
+    for number in range(2):
+        created(ada, name=f"p{number}")
+    with django_assert_num_queries(6):  # session, user, membership; page, models, latest events
+        mine.get("/v1/providers")
+    for number in range(2, 12):
+        created(ada, name=f"p{number}")
+    with django_assert_num_queries(6):
+        page = mine.get("/v1/providers?limit=5").json()
+    rest = mine.get(f"/v1/providers?cursor={page['next_cursor']}").json()["data"]
+    assert [row["name"] for row in page["data"] + rest] == [f"p{number}" for number in reversed(range(12))]
+
+
+def test_every_change_is_in_the_audit_log_without_the_key(ada: User, acme: Tenant) -> None:
+    provider = created(ada)
+    change(ada, provider["id"], api_key="sk-rotated-9876543210", enabled=False)
+    change(ada, provider["id"], base_url="https://elsewhere.example.com/v1")
+    signed_in(ada).delete(f"/v1/providers/{provider['id']}")
+
+    events = AuditEvent.objects.for_tenant(acme).filter(target_kind="provider").order_by("created_at", "id")
+    assert [(event.action, event.actor_label) for event in events] == [
+        ("provider.created", ada.email),
+        ("provider.updated", ada.email),
+        ("provider.updated", ada.email),
+        ("provider.deleted", ada.email),
+    ]
+    assert [event.changes.get("api_key") for event in events] == [
+        ["", "set"],
+        ["set", "changed"],
+        ["set", "deleted"],
+        None,
+    ]
+    assert events[1].changes["enabled"] == [True, False]
+    assert CANARY not in json.dumps([event.changes for event in events])
+
+
+def test_a_key_appears_in_no_answer_no_log_and_no_column(ada: User, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    mine = signed_in(ada)
+    provider = created(ada)
+    path = f"/v1/providers/{provider['id']}"
+    answers = [
+        mine.get(path),
+        mine.get("/v1/providers"),
+        change(ada, provider["id"], weight=3),
+        create(ada),  # the name is taken
+        create(ada, name="x", colour="red"),
+        create(ada, name="x", models={}),
+        change(ada, provider["id"], base_url=f"https://u:{CANARY}@example.com"),
+        mine.get("/v1/circuits"),
+        mine.get("/v1/audit"),
+        mine.get("/"),
+        mine.delete(path),
+    ]
+
+    assert CANARY not in "".join(answer.content.decode() for answer in answers)
+    assert CANARY not in caplog.text
+    created(ada)
+    assert CANARY not in _every_text_in_the_database()
+
+
+def _every_text_in_the_database() -> str:
+    """Return all rows of all tables as text."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+        )
+        texts = []
+        for (table,) in cursor.fetchall():
+            cursor.execute(f"SELECT coalesce(string_agg(row_to_json(t)::text, chr(10)), '') FROM \"{table}\" t")
+            texts.append(cursor.fetchone()[0])
+    return "\n".join(texts)
+
+
+def test_a_ciphertext_moved_to_another_row_does_not_open(ada: User, acme: Tenant) -> None:
+    first, second = created(ada), created(ada, name="Second", api_key="sk-another-key-000", models={"other": "other"})
+    sealed = Provider.objects.get(id=first["id"]).api_key_sealed
+    Provider.objects.filter(id=second["id"]).update(api_key_sealed=sealed)
+
+    tenant = _snapshot().tenants[acme.id]
+
+    assert set(tenant.routes) == {"gpt-4o"}
+    tested = signed_in(ada).post(f"/v1/providers/{second['id']}/test").json()
+    assert tested == {
+        "ok": False,
+        "latency_ms": None,
+        "status": None,
+        "error": "The stored API key cannot be read: enter it again.",
+    }
+
+
+def _snapshot() -> Snapshot:
+    """Load a snapshot inside the test's own transaction, whose isolation cannot be changed any more."""
+    from gateway.snapshot_loader import _load_callers, _load_tenants
+
+    tenants = _load_tenants(None)
+    return Snapshot(0, tenants, _load_callers(tenants))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"enabled": False}, {"api_key": "sk-another-key-000"}, {"base_url": "https://b.example"}]
+)
+def test_another_address_key_or_switch_closes_the_circuit(
+    ada: User, settings: Any, fields: dict[str, Any], django_capture_on_commit_callbacks: Any
+) -> None:
+    provider = created(ada)
+    redis = sync_client(settings.REDIS_URL)
+    redis.hset(circuit_key(UUID(provider["id"])), mapping={"status": "open", "generation": 3, "opened_at_ms": 1})
+    assert signed_in(ada).get(f"/v1/providers/{provider['id']}").json()["circuit"]["state"] == "open"
+
+    with django_capture_on_commit_callbacks(execute=True):
+        change(ada, provider["id"], **fields)
+
+    circuit = signed_in(ada).get(f"/v1/providers/{provider['id']}").json()["circuit"]
+    assert circuit["state"] == "closed"
+    assert circuit["last_transition"]["from"] == "open"
+    assert next(iter(fields)) in circuit["last_transition"]["reason"]
+
+
+def test_without_redis_a_change_is_made_all_the_same(
+    ada: User, settings: Any, caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: Any
+) -> None:
+    provider = created(ada)
+    settings.REDIS_URL = "unix:///nonexistent/valkey.sock"
+
+    with django_capture_on_commit_callbacks(execute=True):
+        response = change(ada, provider["id"], enabled=False)
+
+    assert (response.status_code, response.json()["enabled"]) == (200, False)
+    assert "could not be reset" in caplog.text
+
+
+class Vendor(BaseHTTPRequestHandler):
+    """A provider that answers GET /v1/models as told, and repeats the key in every error."""
+
+    status: ClassVar[int] = 200
+    seen: ClassVar[list[tuple[str, str]]] = []
+
+    def do_GET(self) -> None:
+        self.seen.append((self.path, self.headers.get("authorization", "")))
+        body = json.dumps({"data": [], "error": {"message": f"bad key {self.headers.get('authorization')}"}}).encode()
+        self.send_response(self.status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def vendor(status: int) -> Iterator[tuple[str, type[Vendor]]]:
+    handler = type("ThisVendor", (Vendor,), {"status": status, "seen": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1", handler
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def tested(user: User, **fields: Any) -> dict[str, Any]:
+    provider = created(user, **fields)
+    response = signed_in(user).post(f"/v1/providers/{provider['id']}/test")
+    assert response.status_code == 200, response.content
+    assert CANARY not in response.content.decode()
+    assert "127.0.0.1" not in response.content.decode()
+    body: dict[str, Any] = response.json()
+    return body
+
+
+def test_a_live_call_lists_the_models_with_the_key(ada: User) -> None:
+    with vendor(200) as (url, handler):
+        body = tested(ada, base_url=url)
+
+    assert handler.seen == [("/v1/models", f"Bearer {CANARY}")]
+    assert (body["ok"], body["status"], body["error"]) == (True, 200, None)
+    assert 0 <= body["latency_ms"] < 10_000
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "refused the API key"), (404, "no list of models"), (302, "redirect"), (503, "answered 503")],
+)
+def test_a_live_call_that_fails_says_why_in_our_words(ada: User, status: int, words: str) -> None:
+    with vendor(status) as (url, _):
+        body = tested(ada, base_url=url)
+
+    assert (body["ok"], body["status"]) == (False, status)
+    assert words in body["error"]
+
+
+def test_a_live_call_to_nobody_is_an_answer_too(ada: User) -> None:
+    with vendor(200) as (url, _):
+        pass
+
+    body = tested(ada, base_url=url)
+    assert (body["ok"], body["latency_ms"], body["status"]) == (False, None, None)
+    assert body["error"]
+
+
+def test_a_live_call_dials_no_address_that_requests_may_not(ada: User, settings: Any) -> None:
+    with vendor(200) as (url, handler):
+        provider = created(ada, base_url=url)
+        settings.NEXUS_ALLOW_PRIVATE_PROVIDERS = ""
+        body = signed_in(ada).post(f"/v1/providers/{provider['id']}/test").json()
+
+    assert not body["ok"]
+    assert "NEXUS_ALLOW_PRIVATE_PROVIDERS" in body["error"]
+    assert handler.seen == []
