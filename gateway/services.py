@@ -1,0 +1,201 @@
+"""Every write to provider connections: one transaction with its audit row, then the push to the runtime.
+
+A key is sealed with the row's id as context and never leaves again. It belongs to the address it was given for, so a
+changed base URL without a new key wipes it: otherwise whoever may edit a connection could have the key sent to a server
+of their own. A trigger holds the same rule for writes that do not come through here.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypedDict, Unpack
+from uuid import UUID
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from redis.exceptions import RedisError
+
+from accounts import audit
+from accounts.audit import Actor
+from accounts.models import Tenant
+from accounts.revisions import announce
+from gateway.circuit_store import reset_circuit
+from gateway.egress import Allowance
+from gateway.models import ModelRoute, Provider
+from gateway.provider_rules import (
+    checked_api_key,
+    checked_base_url,
+    checked_family,
+    checked_models,
+    checked_options,
+    last4,
+)
+from nexus.encryption import Cipher
+from nexus.errors import Conflict, InvalidRequest, NotFound
+from nexus.redis_clients import sync_client
+
+logger = logging.getLogger(__name__)
+KEY_WIPED = "The API key was deleted, because base_url changed: a key belongs to the address it was given for."
+_RESETTING = frozenset(("base_url", "api_key", "enabled"))
+
+
+class ProviderFields(TypedDict, total=False):
+    """What may be said of a provider. `api_key` is plain text here and nowhere after; "" removes it."""
+
+    name: str
+    base_url: str
+    api_key: str
+    weight: int
+    enabled: bool
+    timeout_s: int
+    models: Mapping[str, str]
+    options: Mapping[str, Any]
+    simulated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """A provider after a change, and what the caller has to be told about it."""
+
+    provider: Provider
+    warnings: tuple[str, ...] = ()
+
+
+def create_provider(tenant: Tenant, *, actor: Actor, family: str, **fields: Unpack[ProviderFields]) -> Provider:
+    """Connect a tenant to a provider. Raises InvalidRequest, or Conflict for a name that is taken."""
+    provider = Provider(tenant=tenant, family=checked_family(family))
+    fields = {**fields, "base_url": fields.get("base_url", ""), "models": fields.get("models", {})}
+    with transaction.atomic():
+        changes = _apply(provider, fields)
+        _save(provider, force_insert=True)
+        _replace_routes(provider, changes)
+        _record("provider.created", provider, actor, {"family": ["", family], **changes})
+    return provider
+
+
+def update_provider(provider_id: UUID, tenant: Tenant, *, actor: Actor, **fields: Unpack[ProviderFields]) -> Updated:
+    """Change what is given, nothing else; models and options are replaced as a whole.
+
+    Raises NotFound, InvalidRequest, or Conflict for a name that is taken.
+    """
+    with transaction.atomic():
+        provider = _locked(provider_id, tenant)
+        changes = _apply(provider, fields)
+        if not changes:
+            return Updated(provider)
+        _save(provider)
+        _replace_routes(provider, changes)
+        _record("provider.updated", provider, actor, changes)
+        if _RESETTING & changes.keys():
+            transaction.on_commit(partial(_reset, provider.id, ", ".join(sorted(_RESETTING & changes.keys()))))
+    return Updated(
+        provider, (KEY_WIPED,) if changes.get("api_key") == ["set", "deleted"] and "api_key" not in fields else ()
+    )
+
+
+def delete_provider(provider_id: UUID, tenant: Tenant, *, actor: Actor) -> None:
+    """Disconnect a provider. Its requests and circuit events stay in the logs. Raises NotFound."""
+    with transaction.atomic():
+        provider = _locked(provider_id, tenant)
+        _record("provider.deleted", provider, actor, {"name": [provider.name, ""], "base_url": [provider.base_url, ""]})
+        provider.delete()
+
+
+def open_api_key(provider: Provider) -> str:
+    """Return a provider's key in plain text, "" if it has none. Raises SecretUnreadable."""
+    if not provider.api_key_sealed:
+        return ""
+    return Cipher(settings.NEXUS_ENCRYPTION_KEYS).open(provider.api_key_sealed, context=_context(provider))
+
+
+def _locked(provider_id: UUID, tenant: Tenant) -> Provider:
+    provider: Provider | None = Provider.objects.for_tenant(tenant).select_for_update().filter(id=provider_id).first()
+    if provider is None:
+        raise NotFound("There is no such provider.")
+    return provider
+
+
+def _apply(provider: Provider, fields: ProviderFields) -> dict[str, Any]:
+    """Set the given fields and return what that changes, as the audit log keeps it: `{"field": [before, after]}`."""
+    wanted: dict[str, Any] = {name: value for name, value in fields.items() if name not in ("api_key", "models")}
+    if "base_url" in wanted:
+        allowance = Allowance.parse(settings.NEXUS_ALLOW_PRIVATE_PROVIDERS)
+        wanted["base_url"] = checked_base_url(provider.family, wanted["base_url"], allowance)
+    if "options" in wanted:
+        wanted["options"] = checked_options(provider.family, wanted["options"])
+    changes: dict[str, Any] = {}
+    for name, value in wanted.items():
+        before = getattr(provider, name)
+        if provider._state.adding or before != value:
+            changes[name] = [None if provider._state.adding else before, value]
+            setattr(provider, name, value)
+    _apply_key(provider, fields.get("api_key"), changes)
+    if "models" in fields:
+        before = {} if provider._state.adding else _models_of(provider)
+        after = checked_models(fields["models"])
+        if before != after:
+            changes["models"] = [before, after]
+    return changes
+
+
+def _apply_key(provider: Provider, given: str | None, changes: dict[str, Any]) -> None:
+    """Seal the given key; without one, delete that of another address. What the change is called holds no secret."""
+    had = bool(provider.api_key_sealed)
+    key = None if given is None else checked_api_key(given)
+    if key:
+        # Not compared with the old one: whether two keys are equal is nothing to tell whoever may only write them.
+        provider.api_key_sealed = Cipher(settings.NEXUS_ENCRYPTION_KEYS).seal(key, context=_context(provider))
+        provider.api_key_last4 = last4(key)
+        changes["api_key"] = ["set" if had else "", "changed" if had else "set"]
+    elif had and (key is not None or "base_url" in changes):
+        provider.api_key_sealed = provider.api_key_last4 = ""
+        changes["api_key"] = ["set", "deleted"]
+
+
+def _save(provider: Provider, *, force_insert: bool = False) -> None:
+    try:
+        provider.clean_fields(exclude=["tenant", "options", "api_key_sealed"])
+    except ValidationError as error:
+        field, messages = next(iter(error.message_dict.items()))
+        raise InvalidRequest(messages[0], param=field) from error
+    try:
+        provider.save(force_insert=force_insert)
+    except IntegrityError as error:
+        if "one_provider_per_name" not in str(error):
+            raise
+        raise Conflict(f"There is a provider named {provider.name} already.", param="name") from error
+
+
+def _replace_routes(provider: Provider, changes: Mapping[str, Any]) -> None:
+    if "models" not in changes:
+        return
+    ModelRoute.objects.for_tenant(provider.tenant_id).filter(provider=provider).delete()
+    ModelRoute.objects.bulk_create(
+        ModelRoute(tenant_id=provider.tenant_id, provider=provider, public_name=public, upstream_name=upstream)
+        for public, upstream in changes["models"][1].items()
+    )
+
+
+def _models_of(provider: Provider) -> dict[str, str]:
+    """Return the provider's models. One query."""
+    routes = ModelRoute.objects.for_tenant(provider.tenant_id).filter(provider=provider)
+    return dict(routes.order_by("public_name").values_list("public_name", "upstream_name"))
+
+
+def _record(action: str, provider: Provider, actor: Actor, changes: Mapping[str, Any]) -> None:
+    audit.log(tenant=provider.tenant_id, actor=actor, action=action, target=provider, changes=dict(changes))
+    announce()
+
+
+def _reset(provider_id: UUID, what: str) -> None:
+    try:
+        reset_circuit(sync_client(settings.REDIS_URL), provider_id, f"the provider's configuration changed: {what}")
+    except RedisError as error:
+        # Harmless: an open circuit closes by its own probes, only later.
+        logger.warning("The circuit of provider %s could not be reset: %s", provider_id, type(error).__name__)
+
+
+def _context(provider: Provider) -> str:
+    return f"provider:{provider.id}"
