@@ -1,0 +1,143 @@
+"""Provider connections and their circuits over REST. A key goes in and never comes out."""
+
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.auth import Principal
+from accounts.models import Tenant
+from gateway.board import ProviderCircuit, circuit_board
+from gateway.models import NAME, Provider
+from gateway.probe import probe
+from gateway.provider_rules import MAX_BASE_URL, MAX_KEY
+from gateway.services import create_provider, delete_provider, update_provider
+from nexus.errors import NotFound
+from nexus.rest import StrictSerializer, paginate, parsed
+
+
+class ProviderChange(StrictSerializer):
+    """The fields of PATCH. The rules that depend on the family are the service's."""
+
+    name = serializers.CharField(max_length=63, validators=[NAME])
+    base_url = serializers.CharField(max_length=MAX_BASE_URL, allow_blank=True, required=False)
+    api_key = serializers.CharField(max_length=MAX_KEY, allow_blank=True, required=False)
+    weight = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
+    enabled = serializers.BooleanField(required=False)
+    timeout_s = serializers.IntegerField(min_value=1, max_value=600, required=False)
+    models = serializers.DictField(child=serializers.CharField(max_length=200))
+    options = serializers.DictField(required=False)
+
+
+class NewProvider(ProviderChange):
+    """The fields of POST."""
+
+    family = serializers.CharField(max_length=32)
+
+
+class ProviderList(APIView):
+    scopes = {"GET": "providers:read", "POST": "providers:write"}
+
+    def get(self, request: Request) -> Response:
+        """Answer a page. Three queries: the page, its models, its circuits' latest events."""
+        tenant = caller_of(request).tenant
+        providers = Provider.objects.for_tenant(tenant).prefetch_related("routes")
+        return paginate(providers, request, lambda page: providers_json(tenant, page))
+
+    def post(self, request: Request) -> Response:
+        given = parsed(NewProvider, request)
+        caller = caller_of(request)
+        provider = create_provider(caller.tenant, actor=caller.actor, **given)
+        return Response(provider_json(caller.tenant, provider), status=201)
+
+
+class ProviderDetail(APIView):
+    scopes = {"GET": "providers:read", "PATCH": "providers:write", "DELETE": "providers:write"}
+
+    def get(self, request: Request, provider_id: UUID) -> Response:
+        tenant = caller_of(request).tenant
+        return Response(provider_json(tenant, find_provider(tenant, provider_id)))
+
+    def patch(self, request: Request, provider_id: UUID) -> Response:
+        given = parsed(ProviderChange, request, partial=True)
+        caller = caller_of(request)
+        updated = update_provider(provider_id, caller.tenant, actor=caller.actor, **given)
+        body = provider_json(caller.tenant, updated.provider)
+        return Response({**body, "warnings": list(updated.warnings)} if updated.warnings else body)
+
+    def delete(self, request: Request, provider_id: UUID) -> Response:
+        caller = caller_of(request)
+        delete_provider(provider_id, caller.tenant, actor=caller.actor)
+        return Response(status=204)
+
+
+class ProviderTest(APIView):
+    """A tiny live call, which is why it needs the right to write."""
+
+    scopes = {"POST": "providers:write"}
+
+    def post(self, request: Request, provider_id: UUID) -> Response:
+        result = async_to_sync(probe)(find_provider(caller_of(request).tenant, provider_id))
+        return Response(
+            {"ok": result.ok, "latency_ms": result.latency_ms, "status": result.status, "error": result.error}
+        )
+
+
+class CircuitList(APIView):
+    scopes = {"GET": "analytics:read"}
+
+    def get(self, request: Request) -> Response:
+        """Answer all circuits at once: a tenant has tens of providers, not thousands."""
+        tenant = caller_of(request).tenant
+        board = circuit_board(tenant, Provider.objects.for_tenant(tenant).order_by("name", "id"))
+        data = [circuit.as_json() for circuit in board.circuits]
+        return Response({"data": data, "next_cursor": None, "backend": board.backend})
+
+
+def caller_of(request: Request) -> Principal:
+    """Return who calls; the permission class lets nobody else through."""
+    assert isinstance(request.auth, Principal)
+    return request.auth
+
+
+def find_provider(tenant: Tenant, provider_id: UUID) -> Provider:
+    """Return a tenant's provider. Raises NotFound. One query."""
+    provider: Provider | None = Provider.objects.for_tenant(tenant).filter(id=provider_id).first()
+    if provider is None:
+        raise NotFound("There is no such provider.")
+    return provider
+
+
+def provider_json(tenant: Tenant, provider: Provider) -> dict[str, Any]:
+    """Return a provider as the API shows it. Two queries and a round trip to Redis."""
+    return providers_json(tenant, [provider])[0]
+
+
+def providers_json(tenant: Tenant, providers: list[Provider]) -> list[dict[str, Any]]:
+    """Return providers as the API shows them. One query and a round trip to Redis, if their routes are prefetched."""
+    return [_as_json(circuit) for circuit in circuit_board(tenant, providers).circuits]
+
+
+def _as_json(circuit: ProviderCircuit) -> dict[str, Any]:
+    provider = circuit.provider
+    routes = sorted(provider.routes.all(), key=lambda route: route.public_name)
+    return {
+        "id": provider.id,
+        "name": provider.name,
+        "family": provider.family,
+        "base_url": provider.base_url,
+        "api_key_last4": provider.api_key_last4,
+        "weight": provider.weight,
+        "enabled": provider.enabled,
+        "timeout_s": provider.timeout_s,
+        "models": {route.public_name: route.upstream_name for route in routes},
+        "options": provider.options,
+        "simulated": provider.simulated,
+        "circuit": circuit.state_as_json(),
+        "created_at": provider.created_at,
+        "updated_at": provider.updated_at,
+    }

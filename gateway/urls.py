@@ -1,0 +1,17 @@
+"""The gateway's management API, relative to `v1/`, and its pages."""
+
+from django.urls import path
+
+from gateway.api_providers import CircuitList, ProviderDetail, ProviderList, ProviderTest
+from gateway.api_requests import RequestDetail, RequestList
+from gateway.views import home
+
+api_urlpatterns = [
+    path("providers", ProviderList.as_view()),
+    path("providers/<uuid:provider_id>", ProviderDetail.as_view()),
+    path("providers/<uuid:provider_id>/test", ProviderTest.as_view()),
+    path("circuits", CircuitList.as_view()),
+    path("requests", RequestList.as_view()),
+    path("requests/<uuid:request_id>", RequestDetail.as_view()),
+]
+urlpatterns = [path("", home, name="home")]
