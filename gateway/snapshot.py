@@ -126,10 +126,8 @@ class SnapshotKeeper:
         """Bring the snapshot up to the database's revision."""
         try:
             loaded = await sync_to_async(self._load, thread_sensitive=False)(self.current)
-        except Exception as error:  # whatever the database does, the last good snapshot goes on serving
-            if self.problem is None:
-                logger.exception("The configuration could not be loaded; the last one goes on serving.")
-            self.problem = f"the configuration could not be loaded: {type(error).__name__}"
+        except Exception as error:  # noqa: BLE001  (whatever the database does, the last good snapshot goes on serving)
+            self._failed("the configuration could not be loaded", error)
             return
         if self.problem is not None or loaded.revision != self.current.revision:
             logger.info("Configuration revision %s is in force.", loaded.revision)
@@ -151,15 +149,20 @@ class SnapshotKeeper:
                 cursor = await asyncio.wait_for(connection.execute("SELECT revision FROM accounts_configrevision"), 2)
                 row = await cursor.fetchone()
             except (psycopg.Error, OSError, TimeoutError) as error:
-                if self.problem is None:
-                    logger.warning("The configuration revision could not be read: %s", type(error).__name__)
-                self.problem = f"PostgreSQL does not answer: {type(error).__name__}"
+                self._failed("PostgreSQL does not answer", error)
                 if connection is not None:
                     await connection.close()
                     connection = None
                 continue
             if row is None or row[0] != self.current.revision or self.problem is not None:
                 await self.refresh()
+
+    def _failed(self, what: str, error: Exception) -> None:
+        """Note a failure, and log it where it is news."""
+        problem = f"{what}: {type(error).__name__}"
+        if problem != self.problem:
+            logger.error("Configuration: %s. The last good one goes on serving.", problem, exc_info=error)
+        self.problem = problem
 
     async def _listen(self) -> None:
         while True:

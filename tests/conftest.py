@@ -1,12 +1,25 @@
-"""The cast: acme with ada (admin), dev (developer) and vera (viewer); globex with gus, who has no access to acme's things."""
+"""The cast: acme with ada (admin), dev (developer), vera (viewer); globex with gus, without access to acme's things."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from django.test import Client as Browser
+from django.test.utils import setup_databases, teardown_databases
 
 from accounts.models import Role, Tenant, User
 from tests.factories import make_key, make_member, make_tenant
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_test_environment: None, django_db_blocker: Any) -> Iterator[None]:
+    """Make the test database whatever tests were chosen: those with server processes use it without pytest-django's mark."""
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False)
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(made, verbosity=0)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,210 @@
+"""The signed-in home page: who sees what, what it costs, and what htmx gets of it."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.test import Client as Browser
+
+from accounts.models import Membership, Role, Tenant, User
+from gateway.models import CircuitEvent, ModelRoute, Provider, RequestLog
+from nexus.ids import time_of, uuid7, uuid7_at
+from tests.conftest import Person
+
+pytestmark = pytest.mark.django_db
+
+
+def make_provider(tenant: Tenant, name: str = "Primary", **fields: Any) -> Provider:
+    provider: Provider = Provider.objects.create(
+        tenant=tenant, name=name, **{"family": "openai", "base_url": "https://llm.example.com/v1", **fields}
+    )
+    return provider
+
+
+def make_request(tenant: Tenant, *, minutes_ago: float = 1, **fields: Any) -> RequestLog:
+    identifier = uuid7_at(round((datetime.now(UTC) - timedelta(minutes=minutes_ago)).timestamp() * 1000))
+    row: RequestLog = RequestLog.objects.create(
+        id=identifier,
+        created_at=time_of(identifier),
+        tenant=tenant,
+        **{"endpoint": "chat/completions", "status": 200, "model": "gpt-4o", **fields},
+    )
+    return row
+
+
+def text_of(response: Any) -> str:
+    """Return what a reader reads: the page without its tags."""
+    assert response.status_code == 200
+    return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
+
+
+def test_a_stranger_is_sent_to_the_sign_in(db: None) -> None:
+    response = Browser().get("/")
+
+    assert (response.status_code, response.headers["location"]) == (302, "/accounts/login/?next=/")
+
+
+def test_every_role_sees_its_tenant_and_itself(ada: Person, dev: Person, vera: Person) -> None:
+    for person, role in ((ada, "admin"), (dev, "developer"), (vera, "viewer")):
+        text = text_of(person.browser.get("/"))
+        assert f"Signed in as {person.user.email}, {role} of acme" in text
+
+
+def test_one_can_log_out_from_it(ada: Person) -> None:
+    page = ada.browser.get("/").content.decode()
+
+    assert '<form method="post" action="/accounts/logout/"' in page
+    assert ada.browser.post("/accounts/logout/").status_code == 302
+    assert ada.browser.get("/").status_code == 302
+
+
+def test_it_tells_the_circuits_in_words(ada: Person, acme: Tenant) -> None:
+    provider = make_provider(acme, "Primary", simulated=True)
+    CircuitEvent.objects.create(
+        id=uuid7(),
+        tenant=acme,
+        provider_id=provider.id,
+        created_at=datetime.now(UTC),
+        from_state="half_open",
+        to_state="closed",
+        reason="2 probes succeeded",
+    )
+
+    text = text_of(ada.browser.get("/"))
+
+    assert "Primary closed openai simulated Failures in a row 0" in text
+    assert "2 probes succeeded" in text
+
+
+def test_it_tells_a_failover_and_a_missing_price(ada: Person, acme: Tenant) -> None:
+    make_request(
+        acme,
+        attempts=[{"provider": "openai", "fate": "503"}, {"provider": "openai_compatible", "fate": "200"}],
+        latency_ms=412,
+        input_tokens=31,
+        output_tokens=7,
+        usage_estimated=True,
+        unpriced=True,
+    )
+    make_request(acme, minutes_ago=5, cost_usd=Decimal("0.000123"), status=502, error_class="server_error")
+
+    page = ada.browser.get("/")
+    text = text_of(page)
+
+    assert "openai=503 ; openai_compatible=200 412 ms ~31 / 7 no price" in text
+    assert "502 server_error" in text
+    assert "$0.000123" in text
+
+
+def test_it_shows_the_last_25_requests_newest_first(ada: Person, acme: Tenant) -> None:
+    for number in range(30):
+        make_request(acme, minutes_ago=number + 1, model=f"model-{number:02}")
+
+    shown = re.findall(r"model-\d\d", ada.browser.get("/").content.decode())
+
+    assert shown == [f"model-{number:02}" for number in range(25)]
+
+
+def test_it_shows_nothing_of_another_tenant(gus: Person, acme: Tenant) -> None:
+    make_provider(acme, "Ours alone")
+    make_request(acme, model="ours-alone")
+
+    text = text_of(gus.browser.get("/"))
+
+    assert "Ours alone" not in text
+    assert "ours-alone" not in text
+
+
+def test_an_empty_tenant_is_told_how_to_begin(ada: Person, acme: Tenant) -> None:
+    empty = text_of(ada.browser.get("/"))
+    ModelRoute.objects.create(
+        tenant=acme, provider=make_provider(acme), public_name="my-model", upstream_name="their-model"
+    )
+    routed = text_of(ada.browser.get("/"))
+
+    assert "No provider is connected yet." in empty
+    assert "curl http://testserver/v1/chat/completions" in empty
+    assert "&quot;model&quot;: &quot;my-model&quot;" in routed or '"model": "my-model"' in routed
+
+
+def test_the_demo_says_that_it_is_one(ada: Person, acme: Tenant) -> None:
+    assert "simulated" not in text_of(ada.browser.get("/"))
+    Tenant.objects.filter(id=acme.id).update(is_demo=True)
+    assert "Demo. The providers of this tenant are simulated" in text_of(ada.browser.get("/"))
+
+
+def test_without_a_tenant_it_says_whom_to_ask(db: None) -> None:
+    browser = Browser()
+    browser.force_login(User.objects.create(email="lone@nowhere.example"))
+
+    assert "You are not a member of any tenant. Ask an admin to add lone@nowhere.example" in text_of(browser.get("/"))
+
+
+def test_one_switches_between_tenants_of_ones_own_only(ada: Person, globex: Tenant) -> None:
+    assert ada.browser.get("/?tenant=globex").status_code == 404
+    Membership.objects.create(tenant=globex, user=ada.user, role=Role.VIEWER)
+
+    switched = ada.browser.get("/?tenant=globex", follow=True)
+
+    assert switched.redirect_chain == [("/", 302)]
+    assert "viewer of globex" in text_of(switched)
+    assert "viewer of globex" in text_of(ada.browser.get("/"))
+    assert ada.browser.get("/?tenant=nosuch").status_code == 404
+
+
+def test_htmx_gets_the_circuits_alone(ada: Person, acme: Tenant) -> None:
+    make_provider(acme)
+    make_request(acme)
+
+    whole = ada.browser.get("/")
+    part = ada.browser.get("/", headers={"hx-request": "true"})
+
+    assert part.content.decode().strip().startswith('<section id="circuits"')
+    assert part.content.decode().strip() in whole.content.decode()
+    for response in (whole, part):
+        assert "HX-Request" in response.headers["vary"]
+        assert "no-store" in response.headers["cache-control"]
+    assert 'hx-trigger="every 30s"' in part.content.decode()
+
+
+def test_nothing_on_it_needs_an_inline_script_or_style(ada: Person, acme: Tenant) -> None:
+    make_provider(acme)
+    make_request(acme)
+
+    response = ada.browser.get("/")
+    page = response.content.decode()
+
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert "style=" not in page
+    assert not re.search(r"\son\w+=", page)
+    assert not re.search(r"<script(?![^>]*\ssrc=)", page)
+
+
+def test_what_callers_chose_is_escaped(ada: Person, acme: Tenant) -> None:
+    make_request(acme, model="<script>alert(1)</script>")
+
+    assert "<script>alert(1)" not in ada.browser.get("/").content.decode()
+
+
+def test_it_is_there_without_redis(ada: Person, acme: Tenant, settings: Any) -> None:
+    make_provider(acme)
+    settings.REDIS_URL = "unix:///nonexistent/valkey.sock"
+
+    assert "The shared circuit state cannot be read at the moment." in text_of(ada.browser.get("/"))
+
+
+def test_it_costs_the_same_with_one_row_and_with_twenty(
+    ada: Person, vera: Person, acme: Tenant, django_assert_num_queries: Any
+) -> None:
+    for rows in (1, 20):
+        for number in range(rows):
+            make_provider(acme, f"p{rows}-{number}")
+            make_request(acme)
+        for person in (ada, vera):
+            # session, user, membership; providers, latest events; memberships, requests, the example's model (two)
+            with django_assert_num_queries(9):
+                person.browser.get("/")
+            with django_assert_num_queries(5):  # session, user, membership; providers, latest events
+                person.browser.get("/", headers={"hx-request": "true"})
