@@ -4,14 +4,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 
-from nexus.errors import Forbidden, InvalidRequest, NexusError, NotFound
+from nexus.errors import Conflict, Forbidden, InvalidRequest, NexusError, NotFound
 from nexus.ids import uuid7
 
 API_PREFIX = "/v1/"
+OUR_TRIGGERS = "23000"  # integrity_constraint_violation
 
 
 class ServerError(NexusError):
@@ -38,6 +41,11 @@ class RequestIdMiddleware:
     async def _later(self, request: HttpRequest) -> HttpResponseBase:
         return self._marked(request, await self.get_response(request))
 
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Answer what a page or Django's admin let through: an error of ours, or a refusal of the database's."""
+        error = broken_promise(exception) if isinstance(exception, IntegrityError) else exception
+        return _fail(request, error) if isinstance(error, NexusError) else None
+
     def _marked(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         # The data plane's views have set their own: the id of the request's row.
         response.headers.setdefault("x-request-id", str(request_id(request)))
@@ -53,6 +61,17 @@ def request_id(request: HttpRequest) -> UUID:
 def client_ip(request: HttpRequest) -> str | None:
     """Return the address that connected to us, None over a Unix socket without a front."""
     return request.META.get("REMOTE_ADDR") or None
+
+
+def broken_promise(error: IntegrityError) -> Conflict | None:
+    """Return what a trigger of ours refused, in its words; None where the database speaks for itself.
+
+    Our triggers raise the bare class 23000, which PostgreSQL's own constraints never use.
+    """
+    cause = error.__cause__
+    if not isinstance(cause, psycopg.Error) or cause.sqlstate != OUR_TRIGGERS:
+        return None
+    return Conflict(f"Refused: {cause.diag.message_primary}.", constraint=cause.diag.constraint_name)
 
 
 def error_response(error: NexusError, request: HttpRequest) -> JsonResponse:

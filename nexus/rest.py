@@ -6,10 +6,12 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from math import ceil
 from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404
 from rest_framework import exceptions, serializers
@@ -18,7 +20,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from nexus.errors import Forbidden, InvalidApiKey, InvalidRequest, NexusError, NotFound
-from nexus.http import request_id
+from nexus.http import broken_promise, request_id
 
 logger = logging.getLogger(__name__)
 DEFAULT_LIMIT, MOST = 50, 200
@@ -35,6 +37,17 @@ class UnsupportedMediaType(NexusError):
     status = 415
 
 
+class NotAcceptable(NexusError):
+    code = "NOT_ACCEPTABLE"
+    status = 406
+    type = "invalid_request_error"
+
+
+class TooManyRequests(NexusError):
+    code = "RATE_LIMITED"
+    status = 429
+
+
 class StrictSerializer(serializers.Serializer[Any]):
     """A serializer that refuses members it does not know, by name."""
 
@@ -48,9 +61,13 @@ class StrictSerializer(serializers.Serializer[Any]):
 
 def parsed(serializer: type[StrictSerializer], request: Request, *, partial: bool = False) -> dict[str, Any]:
     """Return the request's body as the serializer understands it. Raises InvalidRequest with the member at fault."""
-    if not isinstance(request.data, Mapping):
+    try:
+        given = request.data
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.") from None
+    if not isinstance(given, Mapping):
         raise InvalidRequest("The body must be a JSON object.")
-    reader = serializer(data=request.data, partial=partial)
+    reader = serializer(data=given, partial=partial)
     reader.is_valid(raise_exception=True)
     return dict(reader.validated_data)
 
@@ -60,6 +77,8 @@ def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Respo
     request = context["request"]
     set_rollback()
     error = _as_nexus_error(exception)
+    if error is None and isinstance(exception, IntegrityError):
+        error = broken_promise(exception)
     if error is None:
         logger.error("Request %s failed.", request_id(request), exc_info=exception)
         error = NexusError("NEXUS failed on this request. Its log tells more under the request id.")
@@ -83,6 +102,11 @@ def _as_nexus_error(exception: Exception) -> NexusError | None:
             return MethodNotAllowed(str(exception.detail))
         case exceptions.UnsupportedMediaType():
             return UnsupportedMediaType("Send JSON, with the content type application/json.")
+        case exceptions.NotAcceptable():
+            return NotAcceptable("This answers JSON, which your Accept header does not take.")
+        case exceptions.Throttled():
+            wait = ceil(getattr(exception, "wait", None) or 1)  # seconds
+            return TooManyRequests(str(exception.detail), headers={"retry-after": str(wait)})
         case Http404() | exceptions.NotFound():
             return NotFound("There is no such object, or it is not yours.")
     return None
@@ -122,7 +146,7 @@ def paginate[Row: Model](
 def _limit(value: str | None) -> int:
     if value is None:
         return DEFAULT_LIMIT
-    if not value.isdigit() or not 1 <= int(value) <= MOST:
+    if not (value.isascii() and value.isdigit() and len(value) <= 3 and 1 <= int(value) <= MOST):
         raise InvalidRequest(f"limit must be a number from 1 to {MOST}.", param="limit")
     return int(value)
 
@@ -137,7 +161,7 @@ def _decode_cursor(cursor: str) -> tuple[datetime, UUID]:
         at, id_ = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         moment = datetime.fromisoformat(at)
         identifier = UUID(id_)
-    except (ValueError, TypeError, AttributeError, binascii.Error):
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, binascii.Error):
         raise InvalidRequest("cursor is not one that a list has answered.", param="cursor") from None
     if moment.tzinfo is None:
         raise InvalidRequest("cursor is not one that a list has answered.", param="cursor")
