@@ -1,5 +1,6 @@
 """The management API of keys, members, settings and the audit log."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import services
-from accounts.auth import ANY_SCOPE
+from accounts.auth import ANY_SCOPE, caller
 from accounts.models import ApiKey, AuditEvent, Membership, Role, RoutingStrategy, Tenant
 from nexus.errors import NotFound
 from nexus.rest import StrictSerializer, paginate, parsed
@@ -43,28 +44,34 @@ class SettingsInput(StrictSerializer):
     default_embedding = serializers.CharField(max_length=200, allow_blank=True, required=False)
 
 
-class AuditQuery(StrictSerializer):
+class AuditFilter(StrictSerializer):
+    """The query of GET /v1/audit."""
+
     action = serializers.CharField(max_length=60, required=False)
     actor = serializers.CharField(max_length=254, required=False)
     target = serializers.CharField(max_length=64, required=False)
-    from_ = serializers.DateTimeField(required=False)
-    to = serializers.DateTimeField(required=False)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
+    limit = serializers.CharField(required=False)  # these two are the page's
+    cursor = serializers.CharField(required=False)
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """Give `since` and `until` the names they have in the query, of which one is a word of Python's."""
+        fields = super().get_fields()
+        return {{"since": "from", "until": "to"}.get(name, name): field for name, field in fields.items()}
 
 
 class KeyList(APIView):
     scopes = {"GET": "keys:read", "POST": "keys:write"}
 
     def get(self, request: Request) -> Response:
-        keys = ApiKey.objects.for_tenant(request.auth.tenant).select_related("created_by")
+        keys = ApiKey.objects.for_tenant(caller(request).tenant).select_related("created_by")
         return paginate(keys, request, lambda page: [key_json(key) for key in page])
 
     def post(self, request: Request) -> Response:
-        caller = request.auth
-        holder = caller.user or caller.key.created_by
+        by = caller(request)
         given = parsed(KeyInput, request)
-        key, plaintext = services.issue_key(
-            caller.tenant, actor=caller.actor, holder=holder, held=caller.scopes, **given
-        )
+        key, plaintext = services.issue_key(by.tenant, actor=by.actor, holder=by.person, held=by.scopes, **given)
         return Response({**key_json(key), "api_key": plaintext}, status=201, headers={"cache-control": "no-store"})
 
 
@@ -72,20 +79,20 @@ class KeyDetail(APIView):
     scopes = {"GET": "keys:read", "PATCH": "keys:write", "DELETE": "keys:write"}
 
     def get(self, request: Request, key_id: UUID) -> Response:
-        keys = ApiKey.objects.for_tenant(request.auth.tenant).select_related("created_by")
+        keys = ApiKey.objects.for_tenant(caller(request).tenant).select_related("created_by")
         key = keys.filter(id=key_id).first()
         if key is None:
             raise NotFound("There is no such key, or it is not yours.")
         return Response(key_json(key))
 
     def patch(self, request: Request, key_id: UUID) -> Response:
-        caller = request.auth
+        by = caller(request)
         given = parsed(KeyInput, request, partial=True)
-        key = services.update_key(key_id, caller.tenant, actor=caller.actor, held=caller.scopes, **given)
-        return Response(key_json(key))
+        return Response(key_json(services.update_key(key_id, by.tenant, actor=by.actor, held=by.scopes, **given)))
 
     def delete(self, request: Request, key_id: UUID) -> Response:
-        services.revoke_key(key_id, request.auth.tenant, actor=request.auth.actor)
+        by = caller(request)
+        services.revoke_key(key_id, by.tenant, actor=by.actor)
         return Response(status=204)
 
 
@@ -93,26 +100,26 @@ class MemberList(APIView):
     scopes = {"GET": "members:read", "POST": "members:write"}
 
     def get(self, request: Request) -> Response:
-        members = Membership.objects.for_tenant(request.auth.tenant).select_related("user")
+        members = Membership.objects.for_tenant(caller(request).tenant).select_related("user")
         return paginate(members, request, lambda page: [member_json(member) for member in page])
 
     def post(self, request: Request) -> Response:
+        by = caller(request)
         given = parsed(MemberInput, request)
-        member = services.add_member(request.auth.tenant, actor=request.auth.actor, **given)
-        return Response(member_json(member), status=201)
+        return Response(member_json(services.add_member(by.tenant, actor=by.actor, **given)), status=201)
 
 
 class MemberDetail(APIView):
     scopes = {"PATCH": "members:write", "DELETE": "members:write"}
 
     def patch(self, request: Request, member_id: UUID) -> Response:
+        by = caller(request)
         role = parsed(RoleInput, request)["role"]
-        return Response(
-            member_json(services.change_role(member_id, request.auth.tenant, role=role, actor=request.auth.actor))
-        )
+        return Response(member_json(services.change_role(member_id, by.tenant, role=role, actor=by.actor)))
 
     def delete(self, request: Request, member_id: UUID) -> Response:
-        services.remove_member(member_id, request.auth.tenant, actor=request.auth.actor)
+        by = caller(request)
+        services.remove_member(member_id, by.tenant, actor=by.actor)
         return Response(status=204)
 
 
@@ -122,40 +129,34 @@ class TenantSettings(APIView):
     scopes = {"GET": ANY_SCOPE, "PATCH": "members:write"}
 
     def get(self, request: Request) -> Response:
-        return Response(settings_json(request.auth.tenant))
+        return Response(settings_json(caller(request).tenant))
 
     def patch(self, request: Request) -> Response:
+        by = caller(request)
         given = parsed(SettingsInput, request, partial=True)
-        return Response(settings_json(services.update_settings(request.auth.tenant, actor=request.auth.actor, **given)))
+        return Response(settings_json(services.update_settings(by.tenant, actor=by.actor, **given)))
 
 
 class AuditLog(APIView):
     scopes = {"GET": "audit:read"}
 
     def get(self, request: Request) -> Response:
-        return paginate(_audit_rows(request), request, lambda page: [audit_json(event) for event in page])
+        query = AuditFilter(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        events = filtered(AuditEvent.objects.for_tenant(caller(request).tenant), query.validated_data)
+        return paginate(events, request, lambda page: [audit_json(event) for event in page])
 
 
-def _audit_rows(request: Request) -> QuerySet[AuditEvent]:
-    known = {"from" if name == "from_" else name for name in AuditQuery().fields}
-    asked = {name: value for name, value in request.query_params.items() if name not in ("limit", "cursor")}
-    unknown = sorted(set(asked) - known)
-    if unknown:
-        raise serializers.ValidationError({unknown[0]: ["This filter is not known here."]})
-    if "from" in asked:
-        asked["from_"] = asked.pop("from")
-    query = AuditQuery(data=asked)
-    query.is_valid(raise_exception=True)
-    lookups = {
-        "action": "action",
-        "actor": "actor_label",
-        "target": "target_id",
-        "from_": "created_at__gte",
-        "to": "created_at__lt",
-    }
-    filters = {lookups[name]: value for name, value in query.validated_data.items()}
-    rows: QuerySet[AuditEvent] = AuditEvent.objects.for_tenant(request.auth.tenant).filter(**filters)
-    return rows
+def filtered(events: QuerySet[AuditEvent], given: Mapping[str, Any]) -> QuerySet[AuditEvent]:
+    """Return the events asked for; an actor is named by id or as the log shows them."""
+    lookups = {"action": "action", "target": "target_id", "from": "created_at__gte", "to": "created_at__lt"}
+    events = events.filter(**{lookup: given[name] for name, lookup in lookups.items() if name in given})
+    if "actor" not in given:
+        return events
+    try:
+        return events.filter(actor_id=UUID(given["actor"]))
+    except ValueError:
+        return events.filter(actor_label=given["actor"])
 
 
 def key_json(key: ApiKey) -> dict[str, Any]:

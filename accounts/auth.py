@@ -4,7 +4,7 @@ Deny by default: a view that declares no scope for a method answers nobody.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # at run time rest_framework.views imports this module, throu
 ANY_SCOPE = ""  # declared by views that every member and every live key of the tenant may use
 TENANT_HEADER = "x-nexus-tenant"
 SESSION_TENANT = "tenant"
+USE_NOTED_EVERY = timedelta(minutes=1)
 
 
 class CsrfFailed(Forbidden):
@@ -43,6 +44,11 @@ class Principal:
     user: User | None = None
     key: ApiKey | None = None
 
+    @property
+    def person(self) -> User | None:
+        """The one whose role bounds the caller: who is signed in, or who made the key. No query."""
+        return self.key.created_by if self.key else self.user
+
 
 class ApiKeyAuthentication(BaseAuthentication):
     """`Authorization: Bearer nxk_…`. A key may do what its creator's present role allows, at most."""
@@ -53,10 +59,11 @@ class ApiKeyAuthentication(BaseAuthentication):
             return None
         if scheme.lower() != "bearer":
             raise InvalidApiKey
-        key = ApiKey.objects.filter(key_hash=hash_key(value.strip())).select_related("tenant").first()
+        key = ApiKey.objects.filter(key_hash=hash_key(value.strip())).select_related("tenant", "created_by").first()
         if key is None or key.revoked_at is not None or _is_past(key.expires_at):
             raise InvalidApiKey
         role = _role_of_creator(key)
+        _note_use(key)
         actor = Actor.of_key(key, ip=client_ip(request._request), request_id=request_id(request._request))
         return None, Principal(key.tenant, role, effective_scopes(key.scopes, role), actor, key=key)
 
@@ -87,12 +94,23 @@ class ScopePermission(BasePermission):
         principal = request.auth
         if not isinstance(principal, Principal):
             raise InvalidApiKey
-        scope = getattr(view, "scopes", {}).get(request.method)
+        method = "GET" if request.method == "HEAD" else request.method or ""
+        scope = getattr(view, "scopes", {}).get(method)
+        if scope is None and not hasattr(view, method.lower()):
+            return True  # nobody is let in: the view has nothing for this method, and the framework says so with a 405
         if scope is None:
             raise Forbidden("Nobody may do this.")
+        if principal.role is None:
+            raise Forbidden("Whoever made this key has left the tenant, so it can do nothing any more. Make a new key.")
         if scope != ANY_SCOPE and scope not in principal.scopes:
             raise ScopeRequired(scope)
         return True
+
+
+def caller(request: Request) -> Principal:
+    """Return who calls, behind ScopePermission, which lets nobody else through."""
+    assert isinstance(request.auth, Principal)
+    return request.auth
 
 
 def current_membership(request: HttpRequest, user: User, *, slug: str | None = None) -> Membership | None:
@@ -118,6 +136,13 @@ def _role_of_creator(key: ApiKey) -> str | None:
     creator = Membership.objects.filter(tenant=key.tenant_id, user=key.created_by_id, user__is_active=True)
     role: str | None = creator.values_list("role", flat=True).first()
     return role
+
+
+def _note_use(key: ApiKey) -> None:
+    """Write down that the key is in use, once a minute at most, so that reading stays reading."""
+    now = datetime.now(UTC)
+    if key.last_used_at is None or now - key.last_used_at >= USE_NOTED_EVERY:
+        ApiKey.objects.filter(id=key.id).update(last_used_at=now)
 
 
 def _is_past(moment: datetime | None) -> bool:

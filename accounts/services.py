@@ -1,12 +1,14 @@
 """Every write to tenants, members and keys: one transaction with its audit row, then the push to the runtime."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.contrib.auth.hashers import make_password
+from django.db import IntegrityError, connection, transaction
 
 from accounts import audit
 from accounts.audit import Actor
@@ -125,7 +127,8 @@ def add_member(tenant: Tenant, *, email: str, role: str, actor: Actor) -> Member
     address = email.strip().lower()
     try:
         with transaction.atomic():
-            user, _ = User.objects.get_or_create(email=address)
+            # Without a usable password: the person sets one when they accept the invitation.
+            user, _ = User.objects.get_or_create(email=address, defaults={"password": make_password(None)})
             membership = Membership.objects.create(tenant=tenant, user=user, role=role)
             audit.log(
                 actor=actor,
@@ -136,6 +139,8 @@ def add_member(tenant: Tenant, *, email: str, role: str, actor: Actor) -> Member
             )
             announce()
     except IntegrityError as error:
+        if _constraint(error) != "one_membership_per_user":
+            raise
         raise AlreadyMember(f"{address} is a member of this tenant already.", param="email") from error
     return membership
 
@@ -174,7 +179,7 @@ def update_settings(tenant: Tenant, *, actor: Actor, **fields: Unpack[SettingFie
         if secret is not None:
             cipher = Cipher(settings.NEXUS_ENCRYPTION_KEYS)
             row.gitops_secret_sealed = cipher.seal(secret, context=f"tenant:{row.id}:gitops") if secret else ""
-            changes["gitops_secret_sealed"] = ["…", "…"]
+            changes["gitops_secret_sealed"] = ["", "changed" if secret else "removed"]
         if changes:
             row.save(update_fields=list(changes))
             audit.log(actor=actor, action="settings.updated", target=row, tenant=row, changes=_as_json(changes))
@@ -182,30 +187,26 @@ def update_settings(tenant: Tenant, *, actor: Actor, **fields: Unpack[SettingFie
     return row
 
 
-class _one_admin_left(transaction.Atomic):  # noqa: N801  (used as a statement)
+@contextmanager
+def _one_admin_left() -> Iterator[None]:
     """A transaction whose deferred check, that a tenant keeps an admin, becomes an error with a sentence."""
-
-    def __init__(self) -> None:
-        super().__init__(using=None, savepoint=True, durable=False)
-
-    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
-        try:
-            if exc_type is None:
-                # Now rather than at the commit: inside a caller's transaction that would be too late to say so.
-                with transaction.get_connection().cursor() as cursor:
-                    cursor.execute("SET CONSTRAINTS keep_an_admin IMMEDIATE")
-                    cursor.execute("SET CONSTRAINTS keep_an_admin DEFERRED")
-        except IntegrityError as error:
-            super().__exit__(IntegrityError, error, None)
-            raise _last_admin_or(error) from error
-        super().__exit__(exc_type, exc_value, traceback)
+    try:
+        with transaction.atomic():
+            yield
+            # Now rather than at the commit: inside a caller's transaction that would be too late to say so.
+            with connection.cursor() as cursor:
+                cursor.execute("SET CONSTRAINTS keep_an_admin IMMEDIATE")
+                cursor.execute("SET CONSTRAINTS keep_an_admin DEFERRED")
+    except IntegrityError as error:
+        if _constraint(error) != "last_admin":
+            raise
+        raise LastAdmin("A tenant keeps at least one admin. Make somebody else an admin first.") from error
 
 
-def _last_admin_or(error: IntegrityError) -> Exception:
+def _constraint(error: IntegrityError) -> str | None:
+    """Return the name of the constraint that was hurt."""
     diagnostics = getattr(error.__cause__, "diag", None)
-    if diagnostics is not None and diagnostics.constraint_name == "last_admin":
-        return LastAdmin("A tenant keeps at least one admin. Make somebody else an admin first.")
-    return error
+    return None if diagnostics is None else diagnostics.constraint_name
 
 
 def _locked_key(key_id: UUID, tenant: Tenant) -> ApiKey:

@@ -1,5 +1,6 @@
 """Rows for tests, each by one plain function whose arguments override what does not matter."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from accounts.keys import display_prefix, generate, hash_key
@@ -26,6 +27,11 @@ def make_key(tenant: Tenant, user: User | None, **fields: Any) -> str:
         prefix=display_prefix(plaintext),
         key_hash=hash_key(plaintext),
         created_by=user,
-        **{"name": "test", "scopes": sorted(ROLE_SCOPES.get(role or "", ())), **fields},
+        **{
+            "name": "test",
+            "scopes": sorted(ROLE_SCOPES.get(role or "", ())),
+            "last_used_at": datetime.now(UTC),  # noted this minute already, so that reading writes nothing
+            **fields,
+        },
     )
     return plaintext

@@ -45,9 +45,13 @@ def test_the_last_admin_stays(ada: Person, body: dict[str, str] | None) -> None:
 
 
 def test_raw_sql_cannot_take_the_last_admin_either(ada: Person) -> None:
-    with pytest.raises(Error, match="last admin"), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("UPDATE accounts_membership SET role = 'viewer' WHERE user_id = %s", [ada.user.id])
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    demote = "UPDATE accounts_membership SET role = 'viewer' WHERE user_id = %s"
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(demote, [ada.user.id])
+        with pytest.raises(Error, match="last admin"):
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        transaction.set_rollback(True)
+    assert Membership.objects.get(user=ada.user).role == "admin"
 
 
 def test_developers_and_viewers_see_no_members(dev: Person, vera: Person) -> None:
@@ -133,15 +137,10 @@ def test_a_session_needs_the_csrf_token_to_write(ada: Person) -> None:
     refused = browser.patch("/v1/settings", data={"max_attempts": 2}, content_type="application/json")
     assert refused.status_code == 403
     assert refused.json()["error"]["code"] == "CSRF_FAILED"
-    token = browser.get("/accounts/login/", follow=True).context and browser.cookies.get("csrftoken")
-    if token is None:
-        browser.get("/")
-        token = browser.cookies["csrftoken"]
+    browser.get("/")  # any page hands out the token
+    token = browser.cookies["csrftoken"].value
     accepted = browser.patch(
-        "/v1/settings",
-        data={"max_attempts": 2},
-        content_type="application/json",
-        headers={"x-csrftoken": token.value},
+        "/v1/settings", data={"max_attempts": 2}, content_type="application/json", headers={"x-csrftoken": token}
     )
     assert accepted.status_code == 200
 
@@ -166,16 +165,3 @@ def test_a_switched_off_person_has_no_session_and_no_key(ada: Person) -> None:
     ada.user.save()
     assert ada.browser.get("/v1/settings").status_code == 401
     assert call(key, "GET", "/v1/keys").status_code == 403
-
-
-def test_an_unknown_path_is_a_404_in_our_form(db: None) -> None:
-    answer = Browser().get("/v1/nothing/here")
-    assert answer.status_code == 404
-    assert answer.json()["error"]["code"] == "NOT_FOUND"
-    assert answer["x-request-id"] == answer.json()["error"]["request_id"]
-
-
-def test_a_wrong_method_is_a_405(ada: Person) -> None:
-    answer = call(ada.key, "PUT", "/v1/settings", {})
-    assert answer.status_code in (403, 405)
-    assert answer.json()["error"]["code"] in ("FORBIDDEN", "METHOD_NOT_ALLOWED")
