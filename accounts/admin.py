@@ -1,18 +1,23 @@
 """The operators' admin: tenants, people and keys, each change with its audit row. The audit log itself is read-only."""
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
-from django.db.models import Model
+from django.db import transaction
+from django.db.models import Model, QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
-from accounts import audit
+from accounts import audit, services
 from accounts.audit import Actor
 from accounts.models import ApiKey, AuditEvent, Membership, Tenant, User
 from accounts.revisions import announce
 from nexus.http import client_ip, request_id
+
+_NOUNS = {"apikey": "key", "membership": "member"}  # as the services name them in the audit log
 
 
 class AuditedAdmin(admin.ModelAdmin[Any]):
@@ -20,23 +25,45 @@ class AuditedAdmin(admin.ModelAdmin[Any]):
 
     def save_model(self, request: HttpRequest, obj: Model, form: ModelForm[Any], change: bool) -> None:
         super().save_model(request, obj, form, change)
-        names = [name for name in form.changed_data if "password" not in name]
-        self._log(request, obj, "updated" if change else "created", {name: ["…", "…"] for name in names})
+        _log(request, obj, "updated" if change else "created", _changes(form))
 
     def delete_model(self, request: HttpRequest, obj: Model) -> None:
-        self._log(request, obj, "deleted", {})
+        _log(request, obj, "deleted")
         super().delete_model(request, obj)
 
-    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for obj in queryset:
             self.delete_model(request, obj)
 
-    def _log(self, request: HttpRequest, obj: Model, verb: str, changes: dict[str, Any]) -> None:
-        assert isinstance(request.user, User)
-        actor = Actor.of_user(request.user, ip=client_ip(request), request_id=request_id(request))
-        tenant = obj if isinstance(obj, Tenant) else getattr(obj, "tenant", None)
-        audit.log(actor=actor, action=f"{obj._meta.model_name}.{verb}", target=obj, tenant=tenant, changes=changes)
-        announce()
+
+def _log(request: HttpRequest, obj: Model, verb: str, changes: dict[str, list[Any]] | None = None) -> None:
+    noun = obj._meta.model_name or ""
+    tenant = obj if isinstance(obj, Tenant) else getattr(obj, "tenant", None)
+    action = f"{_NOUNS.get(noun, noun)}.{verb}"
+    audit.log(actor=_actor(request), action=action, target=obj, tenant=tenant, changes=changes)
+    announce()
+
+
+def _actor(request: HttpRequest) -> Actor:
+    assert isinstance(request.user, User)
+    return Actor.of_user(request.user, ip=client_ip(request), request_id=request_id(request))
+
+
+def _changes(form: ModelForm[Any]) -> dict[str, list[Any]]:
+    """Return what a form changed, passwords left out."""
+    names = [name for name in form.changed_data if "password" not in name]
+    return {name: [_plain(form.initial.get(name)), _plain(form.cleaned_data.get(name))] for name in names}
+
+
+def _plain(value: Any) -> Any:
+    """Return a form's value as JSON can hold it."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Model):
+        return str(value.pk)
+    return [_plain(each) for each in value] if isinstance(value, Iterable) else str(value)
 
 
 @admin.register(Tenant)
@@ -47,7 +74,7 @@ class TenantAdmin(AuditedAdmin):
 
 
 @admin.register(User)
-class PersonAdmin(AuditedAdmin, UserAdmin):
+class PersonAdmin(AuditedAdmin, UserAdmin[User]):
     list_display = ("email", "name", "is_active", "is_staff", "last_login")
     list_filter = ("is_active", "is_staff")
     search_fields = ("email", "name")
@@ -57,6 +84,14 @@ class PersonAdmin(AuditedAdmin, UserAdmin):
         ("Rights", {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
     )
     add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "usable_password", "password1", "password2")}),)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002  (Django's)
+        """Set a password: the one change of Django's that does not come through save_model."""
+        with transaction.atomic():
+            response = super().user_change_password(request, id, form_url)
+            if response.status_code == 302:
+                _log(request, User.objects.get(pk=id), "password_set")
+        return response
 
 
 @admin.register(Membership)
@@ -76,17 +111,23 @@ class ApiKeyAdmin(AuditedAdmin):
     list_select_related = ("tenant",)
     search_fields = ("prefix", "name", "tenant__slug")
     exclude = ("key_hash",)
-    readonly_fields = ("tenant", "prefix", "scopes", "created_by", "last_used_at")
+    readonly_fields = ("tenant", "prefix", "scopes", "created_by", "last_used_at", "revoked_at")
+    actions = ("revoke",)
+
+    @admin.action(description="Revoke the selected keys", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        for key in queryset.select_related("tenant"):
+            services.revoke_key(key.id, key.tenant, actor=_actor(request))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         return False  # a key is revoked, so that the log keeps its name
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(admin.ModelAdmin[Any]):
+class AuditEventAdmin(admin.ModelAdmin[AuditEvent]):
     list_display = ("created_at", "tenant", "actor_label", "action", "target_label", "ip")
     list_select_related = ("tenant",)
     list_filter = ("action",)
@@ -95,8 +136,8 @@ class AuditEventAdmin(admin.ModelAdmin[Any]):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: AuditEvent | None = None) -> bool:
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: AuditEvent | None = None) -> bool:
         return False

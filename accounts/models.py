@@ -110,6 +110,11 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.email
 
+    def clean(self) -> None:
+        """Bring the address to the one form in which people are looked up when they sign in."""
+        super().clean()
+        self.email = self.email.strip().lower()
+
 
 class Membership(TenantOwned):
     """A person's role in a tenant. The database keeps every tenant at least one admin (trigger in the migration)."""
