@@ -1,7 +1,7 @@
 """Telling the runtime processes that the configuration has changed.
 
-The truth is the revision in the database, which a trigger raises and every process polls. The push sent from here only makes
-the next poll come at once.
+The truth is the revision in the database, which a trigger raises and every process polls. The push sent from here
+only makes the next poll come at once.
 """
 
 import logging

@@ -5,9 +5,10 @@ import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.datetime
 import django.db.models.functions.text
-import nexus.ids
 from django.conf import settings
 from django.db import migrations, models
+
+import nexus.ids
 
 
 class Migration(migrations.Migration):
