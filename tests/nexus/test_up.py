@@ -35,7 +35,7 @@ class Installation:
 
     def _environment(self) -> Mapping[str, str]:
         ours = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
-        for name in ("SECRET_KEY", "NEXUS_ENCRYPTION_KEYS", "DJANGO_SETTINGS_MODULE"):
+        for name in ("SECRET_KEY", "NEXUS_ENCRYPTION_KEYS", "DJANGO_SETTINGS_MODULE", "PYTHONUNBUFFERED"):
             ours.pop(name, None)  # an installation makes its own
         return ours | {"NEXUS_DATA_DIR": str(self.data_dir)}
 

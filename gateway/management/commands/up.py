@@ -69,6 +69,7 @@ class Command(BaseCommand):
         def announce() -> None:
             if await_answers(shown, port, seconds=_ANSWER_SECONDS, ended=ended.is_set):
                 self.stdout.write(welcome(f"http://{shown}:{port}", demo))
+                self.stdout.flush()  # a script that reads the key has a pipe here
             elif not ended.is_set():
                 self.stderr.write(f"NEXUS does not answer after {_ANSWER_SECONDS:.0f} s: the lines above say why.")
 
