@@ -20,7 +20,7 @@ from gateway.simulator.server import Behaviour, Simulator
 class Upstream:
     """A running simulator. `base_url` stays the same over stop() and start()."""
 
-    def __init__(self, family: str = "openai", *, port: int = 0, log_limit: int = 100_000, **behaviour: Any) -> None:
+    def __init__(self, family: str = "openai", *, port: int = 0, log_limit: int = 20_000, **behaviour: Any) -> None:
         """Take the simulator's behaviour by the names that `Behaviour` has."""
         self.family = family
         self.port = port

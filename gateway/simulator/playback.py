@@ -217,17 +217,15 @@ def _coalesce(steps: Iterable[Step]) -> Iterator[Step]:
     pending: list[bytes] = []
     size = events = 0
     for step in steps:
+        if pending and not (isinstance(step, Write) and size + len(step.data) <= COALESCED_BYTES):
+            yield Write(b"".join(pending), events)
+            pending.clear()
+            size = events = 0
         if isinstance(step, Write):
             pending.append(step.data)
             size += len(step.data)
             events += step.events
-            if size < COALESCED_BYTES:
-                continue
-        if pending:
-            yield Write(b"".join(pending), events)
-            pending.clear()
-            size = events = 0
-        if not isinstance(step, Write):
+        else:
             yield step
     if pending:
         yield Write(b"".join(pending), events)
