@@ -114,7 +114,7 @@ class MemberDetail(APIView):
 
     def patch(self, request: Request, member_id: UUID) -> Response:
         by = caller(request)
-        role = parsed(RoleInput, request)["role"]
+        role = parsed(RoleInput, request, partial=True).get("role")
         return Response(member_json(services.change_role(member_id, by.tenant, role=role, actor=by.actor)))
 
     def delete(self, request: Request, member_id: UUID) -> Response:

@@ -145,12 +145,12 @@ def add_member(tenant: Tenant, *, email: str, role: str, actor: Actor) -> Member
     return membership
 
 
-def change_role(membership_id: UUID, tenant: Tenant, *, role: str, actor: Actor) -> Membership:
-    """Change a member's role. It binds their keys and sessions from the next request on."""
+def change_role(membership_id: UUID, tenant: Tenant, *, role: str | None, actor: Actor) -> Membership:
+    """Change a member's role; None leaves it. It binds their keys and sessions from the next request on."""
     with _one_admin_left():
         membership = _locked_membership(membership_id, tenant)
         before = membership.role
-        if before != role:
+        if role is not None and before != role:
             membership.role = role
             membership.save(update_fields=["role"])
             changes = {"role": [before, role]}
