@@ -189,12 +189,20 @@ class _Journey:
             return route.adapter.parse_error(response.status, response.headers, body)
         if self.request.stream:
             return await self._commit(route, permit, response, first_by)
-        body = await response.read(limit=MAX_ANSWER_BYTES, by=self.deadline)
+        body = await self._body(response, first_by)
         self.outcome.upstream_seconds += time.perf_counter() - self.outcome.attempt_started
         answer = route.adapter.parse_response(self.request, body)
         if isinstance(answer, Failure):
             return answer
         return await self._whole(route, permit, answer)
+
+    async def _body(self, response: Response, first_by: float) -> bytes:
+        """Return the whole body: its first bytes by the provider's time, the rest by the time a stream may be idle."""
+        body = await response.chunk(by=first_by)
+        if response.ended and len(body) <= MAX_ANSWER_BYTES:
+            return body
+        idle_by = self.loop.time() + self.relay.limits.idle_seconds
+        return body + await response.read(limit=MAX_ANSWER_BYTES, by=min(idle_by, self.deadline))
 
     async def _whole(self, route: Route, permit: Permit, answer: Completion) -> Reply:
         outcome = self.outcome
@@ -215,7 +223,7 @@ class _Journey:
         while not decoder.committed:
             data = await response.chunk(by=first_by)
             block = decoder.feed(data) if data else b""
-            if not data or decoder.failure is not None:
+            if not data or (decoder.failure is not None and not decoder.committed):
                 self.outcome.upstream_seconds += time.perf_counter() - self.outcome.attempt_started
                 return decoder.failure or decoder.end() or Failure(FailureKind.TRUNCATED, "The stream was empty.")
         outcome = self.outcome

@@ -84,7 +84,7 @@ def test_while_waiting_for_the_provider(base_url: str, routed: Client, upstream:
 
 
 def test_at_the_start_of_the_answer(base_url: str, routed: Client, upstream: Upstream) -> None:
-    upstream.script("stall@2")
+    upstream.script("stall@3")
     with connection(base_url, routed, stream=True) as link:
         read_until(link, b"\r\n\r\n")
         since = hang_up(link)

@@ -156,7 +156,7 @@ def test_an_event_that_is_no_json_fails_before_the_commit() -> None:
 
 def test_an_answer_passes_byte_for_byte_with_its_usage() -> None:
     body = json.dumps(
-        {"choices": [{"message": {"content": "hi"}}], "usage": USAGE, "x": [1.0, 1e400]}, indent=3
+        {"choices": [{"message": {"content": "hi"}}], "usage": USAGE, "x": [1.0, 2.50]}, indent=3
     ).encode()
     answer = OPENAI.parse_response(request(), body)
     assert isinstance(answer, Completion)
