@@ -173,7 +173,11 @@ def _older_than(row: RequestLog) -> Q:
 
 
 def _csv_row(row: RequestLog) -> list[object]:
-    shown = {**request_json(row), "created_at": row.created_at.isoformat(), "attempts": attempts_text(row)}
+    shown = {
+        **request_json(row),
+        "created_at": row.created_at.isoformat().replace("+00:00", "Z"),
+        "attempts": attempts_text(row),
+    }
     return [_safe(shown[column]) for column in _CSV_COLUMNS]
 
 

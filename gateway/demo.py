@@ -35,7 +35,7 @@ from nexus.private_files import write_private
 SLUG, EMAIL = "demo", "demo@nexus.local"
 MODELS = ("gpt-4o", "gpt-4o-mini", "text-embedding-3-small")
 BACKUP_MODELS = {"gpt-4o": "backup-large", "gpt-4o-mini": "backup-small", "text-embedding-3-small": "backup-embedding"}
-_SIMULATOR_KEY = "sk-simulated-not-a-secret"  # simulators take any key; this one shows what a stored key looks like
+_SIMULATOR_KEY = "sk-simulated-0000"  # simulators take any key; this one shows what a stored key looks like
 _ACTOR = Actor.system("manage.py seed_demo")
 
 

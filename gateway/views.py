@@ -44,7 +44,9 @@ def home(request: HttpRequest) -> HttpResponse:
     membership = cast("Membership | None", getattr(request, "membership", None))
     if not membership:
         return render(request, "gateway/no_tenant.html", {"email": cast("User", request.user).email})
-    board = circuit_board(membership.tenant, Provider.objects.for_tenant(membership.tenant).order_by("name", "id"))
+    board = circuit_board(
+        membership.tenant, Provider.objects.for_tenant(membership.tenant).order_by("-weight", "name", "id")
+    )
     context = {"board": board, "tenant": membership.tenant}
     template = "gateway/home.html#circuits"
     if not getattr(request, "htmx", False):
