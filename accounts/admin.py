@@ -32,8 +32,9 @@ class AuditedAdmin(admin.ModelAdmin[Any]):
         super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        for obj in queryset:
-            self.delete_model(request, obj)
+        with transaction.atomic():  # all or none, and no row in the log of what was refused
+            for obj in queryset:
+                self.delete_model(request, obj)
 
 
 def _log(request: HttpRequest, obj: Model, verb: str, changes: dict[str, list[Any]] | None = None) -> None:
