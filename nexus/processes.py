@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_LINUX: bool = sys.platform == "linux"  # macOS has neither prctl nor /proc
 
 
 def ends_with_parent(ending: signal.Signals) -> Callable[[], None] | None:
@@ -20,7 +21,7 @@ def ends_with_parent(ending: signal.Signals) -> Callable[[], None] | None:
 
     The kernel means the parent *thread*: start children from a thread that lives as long as the process does.
     """
-    if sys.platform != "linux":
+    if not _LINUX:
         return None
     libc = ctypes.CDLL(None)  # resolved before the fork: the child may not take locks
     parent = os.getpid()
@@ -41,7 +42,7 @@ def is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         pass  # another user's
-    return sys.platform != "linux" or not _is_zombie(pid)
+    return not _LINUX or not _is_zombie(pid)
 
 
 def _is_zombie(pid: int) -> bool:
@@ -54,7 +55,7 @@ def _is_zombie(pid: int) -> bool:
 
 def command_line(pid: int) -> str:
     """Return a process' command line, empty when there is no such process (or only its zombie is left)."""
-    if sys.platform == "linux":
+    if _LINUX:
         try:
             return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except (FileNotFoundError, ProcessLookupError, PermissionError):

@@ -109,7 +109,12 @@ class Installation:
 
     def query(self, sql: str) -> Any:
         password = (self.data_dir / "pg.password").read_text()
-        where = {"host": str(self.data_dir / "run"), "user": "nexus", "password": password, "dbname": "nexus"}
+        where: dict[str, Any] = {
+            "host": str(self.data_dir / "run"),
+            "user": "nexus",
+            "password": password,
+            "dbname": "nexus",
+        }
         with psycopg.connect(**where, autocommit=True) as connection:
             cursor = connection.execute(sql)
             return cursor.fetchone() if cursor.description else None
