@@ -1,8 +1,8 @@
 """What a request costs: Decimal arithmetic over prices per million tokens. Pure once the price table is loaded.
 
-Prices come from the genai-prices package, whose data lies in the wheel: nothing is fetched, ever. Where the package has no
-single price (unknown model, price that depends on the amount or the hour), the model is unpriced: a shown gap is better
-than a wrong number.
+Prices come from the genai-prices package, whose data lies in the wheel: nothing is fetched, ever. Where the package
+has no single price (unknown model, price that depends on the amount or the hour), the model is unpriced: a shown gap
+is better than a wrong number.
 """
 
 from dataclasses import dataclass

@@ -21,7 +21,8 @@ class AnswerStream:
     """Reads the upstream event by event. Read it with `next()` until it returns b"", or `close()` it."""
 
     __slots__ = (
-        "_block", "_circuits", "_decoder", "_ends_by", "_idle", "_loop", "_outcome", "_over", "_permit", "_response", "_route",
+        "_block", "_circuits", "_decoder", "_ends_by", "_idle", "_loop", "_outcome", "_over", "_permit", "_response",
+        "_route",
     )  # fmt: skip
 
     def __init__(
@@ -29,11 +30,11 @@ class AnswerStream:
         circuits: CircuitBoard,
         route: Route,
         permit: Permit,
+        *,
         response: Response,
         decoder: StreamDecoder,
         outcome: Outcome,
         first_block: bytes,
-        *,
         idle_seconds: float,
         ends_by: float,
     ) -> None:

@@ -105,7 +105,8 @@ def _latest_transitions(tenant: Tenant, ids: list[UUID]) -> dict[UUID, Transitio
 
 def _from_shared(provider: Provider, circuit: Circuit, recorded: Transition | None) -> ProviderCircuit:
     told = recorded
-    if circuit.last_at_ms and (recorded is None or _moment(circuit.last_at_ms) > recorded.at):
+    moved = circuit.last_at_ms and circuit.last_from != circuit.status  # a reset of a closed circuit moves nothing
+    if moved and (recorded is None or _moment(circuit.last_at_ms) > recorded.at):
         # The event itself comes with the shipper, a moment later.
         told = Transition(_moment(circuit.last_at_ms), circuit.last_from, circuit.status.value, circuit.last_reason)
     half_open_at = circuit.half_open_at_ms(OPEN_SECONDS * 1000)

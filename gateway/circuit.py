@@ -1,9 +1,10 @@
 """The circuit breaker of one provider connection, as a pure state machine.
 
-closed -> open after FAILURE_THRESHOLD consecutive failures; open for OPEN_SECONDS, then half-open: one leased probe at a
-time; PROBE_SUCCESSES consecutive successes close it, one failure opens it again. What the client is to blame for is
-neutral: it neither counts nor resets. Every transition begins a new generation, and what was admitted in an earlier one
-decides nothing. `circuit.lua` is the same machine for all processes; a property test holds the two together.
+closed -> open after FAILURE_THRESHOLD consecutive failures; open for OPEN_SECONDS, then half-open: one leased probe
+at a time; PROBE_SUCCESSES consecutive successes close it, one failure opens it again. What the client is to blame for
+is neutral: it neither counts nor resets. Every transition begins a new generation, and what was admitted in an
+earlier one decides nothing. `circuit.lua` is the same machine for all processes; a property test holds the two
+together.
 """
 
 from dataclasses import dataclass, replace

@@ -1,11 +1,12 @@
 """The circuits of all providers, one state for all processes, seen from one of them.
 
-Each process mirrors the circuits that are anything but plainly closed; Redis pushes every change to the mirrors, and a
-resync every second makes a lost push a delay only. A request through a closed circuit therefore costs a dictionary look-up.
-Redis is asked when a circuit is not closed, and told of failures, of probes, and of successes that end a row of failures.
+Each process mirrors the circuits that are anything but plainly closed; Redis pushes every change to the mirrors, and
+a resync every second makes a lost push a delay only. A request through a closed circuit therefore costs a dictionary
+look-up. Redis is asked when a circuit is not closed, and told of failures, of probes, and of successes that end a row
+of failures.
 
-Without Redis each process goes on with the same machine (gateway/circuit.py) on its own mirror, and says so; when Redis is
-back, its state wins.
+Without Redis each process goes on with the same machine (gateway/circuit.py) on its own mirror, and says so; when
+Redis is back, its state wins.
 """
 
 import asyncio

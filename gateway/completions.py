@@ -1,7 +1,7 @@
 """The data plane's one pipeline, whatever the door: authenticate, parse, route, answer, record.
 
-`complete` is transport-neutral. A door (gateway/door.py, gateway/streaming.py) makes a `Call` of a request and sends the
-`Reply`; it must read a reply's stream to its end or close it, since that is what writes the record.
+`complete` is transport-neutral. A door (gateway/door.py, gateway/streaming.py) makes a `Call` of a request and sends
+the `Reply`; it must read a reply's stream to its end or close it, since that is what writes the record.
 """
 
 import asyncio

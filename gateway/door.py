@@ -145,8 +145,8 @@ async def read_body(receive: Receive, limit: int) -> bytes:
 class _HangUpWatch:
     """Cancels the request's task when its client hangs up.
 
-    The watch begins a moment after the body has come: most failures and short answers are over by then, and a hang-up is
-    still noticed within a tenth of a second.
+    The watch begins a moment after the body has come: most failures and short answers are over by then, and a hang-up
+    is still noticed within a tenth of a second.
     """
 
     __slots__ = ("_receive", "_task", "_timer", "_watcher", "hung_up")

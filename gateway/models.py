@@ -13,7 +13,8 @@ NAME = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$", "Use up to 63 lette
 class Provider(TenantOwned):
     """A tenant's connection to one vendor account: where, with which key, which models, how preferred.
 
-    The key is sealed with the row's id as context; a changed base_url wipes it (services.update_provider and a trigger).
+    The key is sealed with the row's id as context; a changed base_url wipes it (services.update_provider and a
+    trigger).
     """
 
     name = models.CharField(max_length=63, validators=[NAME])

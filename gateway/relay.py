@@ -1,7 +1,8 @@
 """Try candidates until one answers: circuit, call, failover, the commit at the first content.
 
-A stream is committed when its first content has arrived. Until then any failure leads to the next candidate and the client
-has seen nothing; from then on it hears this provider or an error, never a second provider's text after a first's.
+A stream is committed when its first content has arrived. Until then any failure leads to the next candidate and the
+client has seen nothing; from then on it hears this provider or an error, never a second provider's text after a
+first's.
 """
 
 import asyncio
@@ -237,10 +238,10 @@ class _Journey:
             self.circuits,
             route,
             permit,
-            response,
-            decoder,
-            outcome,
-            block,
+            response=response,
+            decoder=decoder,
+            outcome=outcome,
+            first_block=block,
             idle_seconds=self.relay.limits.idle_seconds,
             ends_by=self.loop.time() + self.relay.limits.stream_total_seconds,
         )

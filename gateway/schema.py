@@ -48,7 +48,7 @@ class _EmbeddingHead(_Head, kw_only=True):
     input: str | list[Any]
 
 
-_DECODERS = {
+_DECODERS: dict[Endpoint, msgspec.json.Decoder[_ChatHead | _CompletionHead | _EmbeddingHead]] = {
     Endpoint.CHAT: msgspec.json.Decoder(_ChatHead),
     Endpoint.COMPLETIONS: msgspec.json.Decoder(_CompletionHead),
     Endpoint.EMBEDDINGS: msgspec.json.Decoder(_EmbeddingHead),

@@ -8,6 +8,7 @@ of their own. A trigger holds the same rule for writes that do not come through 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
@@ -21,9 +22,10 @@ from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Tenant
 from accounts.revisions import announce
-from gateway.circuit_store import reset_circuit
+from gateway.circuit import Status
+from gateway.circuit_store import read_states, reset_circuit
 from gateway.egress import Allowance
-from gateway.models import ModelRoute, Provider
+from gateway.models import CircuitEvent, ModelRoute, Provider
 from gateway.provider_rules import (
     checked_api_key,
     checked_base_url,
@@ -34,6 +36,7 @@ from gateway.provider_rules import (
 )
 from nexus.encryption import Cipher
 from nexus.errors import Conflict, InvalidRequest, NotFound
+from nexus.ids import uuid7
 from nexus.redis_clients import sync_client
 
 logger = logging.getLogger(__name__)
@@ -89,7 +92,7 @@ def update_provider(provider_id: UUID, tenant: Tenant, *, actor: Actor, **fields
         _replace_routes(provider, changes)
         _record("provider.updated", provider, actor, changes)
         if _RESETTING & changes.keys():
-            transaction.on_commit(partial(_reset, provider.id, ", ".join(sorted(_RESETTING & changes.keys()))))
+            transaction.on_commit(partial(_reset, provider, ", ".join(sorted(_RESETTING & changes.keys()))))
     return Updated(
         provider, (KEY_WIPED,) if changes.get("api_key") == ["set", "deleted"] and "api_key" not in fields else ()
     )
@@ -189,12 +192,27 @@ def _record(action: str, provider: Provider, actor: Actor, changes: Mapping[str,
     announce()
 
 
-def _reset(provider_id: UUID, what: str) -> None:
+def _reset(provider: Provider, what: str) -> None:
+    """Close the provider's circuit: what it has learnt is about another address, key or time."""
+    reason = f"the provider's configuration changed: {what}"
+    client = sync_client(settings.REDIS_URL)
     try:
-        reset_circuit(sync_client(settings.REDIS_URL), provider_id, f"the provider's configuration changed: {what}")
+        before = read_states(client, [provider.id])[provider.id].status
+        reset_circuit(client, provider.id, reason)
     except RedisError as error:
         # Harmless: an open circuit closes by its own probes, only later.
-        logger.warning("The circuit of provider %s could not be reset: %s", provider_id, type(error).__name__)
+        logger.warning("The circuit of provider %s could not be reset: %s", provider.id, type(error).__name__)
+        return
+    if before is not Status.CLOSED:
+        CircuitEvent.objects.create(
+            id=uuid7(),
+            tenant_id=provider.tenant_id,
+            provider_id=provider.id,
+            created_at=datetime.now(UTC),
+            from_state=before,
+            to_state=Status.CLOSED,
+            reason=reason,
+        )
 
 
 def _context(provider: Provider) -> str:

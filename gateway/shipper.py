@@ -1,8 +1,8 @@
 """Moves the spool's records to PostgreSQL, each exactly once in its effect.
 
-A batch is copied into a stage; what is new goes into the request log, and exactly that is added to the daily rollup, in one
-transaction. A row's key is deterministic, so a batch that is shipped again, after a crash between commit and deletion,
-changes nothing. Segments are deleted after the commit.
+A batch is copied into a stage; what is new goes into the request log, and exactly that is added to the daily rollup,
+in one transaction. A row's key is deterministic, so a batch that is shipped again, after a crash between commit and
+deletion, changes nothing. Segments are deleted after the commit.
 """
 
 import json

@@ -1,4 +1,5 @@
-"""All that the hot path must know, frozen, in memory: keys, tenants, routes, prices. The data plane's only database read.
+"""All that the hot path must know, frozen, in memory: keys, tenants, routes, prices. The data plane's only database
+read.
 
 `Snapshot` is immutable: a request that began with one ends with it. `SnapshotKeeper` replaces it when the configuration
 revision rises: it polls the revision twice a second, and a push through Redis only makes the next poll come at once. A
@@ -9,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -136,10 +138,8 @@ class SnapshotKeeper:
     async def _poll(self) -> None:
         connection: psycopg.AsyncConnection[Any] | None = None
         while True:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
-            except TimeoutError:
-                pass
             self._wake.clear()
             try:
                 if connection is None:

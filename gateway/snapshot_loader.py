@@ -46,7 +46,7 @@ def _changed_tenants(since: int, until: int) -> set[UUID] | None:
 
 
 def _load_callers(tenants: Mapping[UUID, TenantConfig]) -> dict[bytes, Caller]:
-    roles = {
+    roles: dict[tuple[UUID, UUID | None], str] = {
         (tenant_id, user_id): role
         for tenant_id, user_id, role in Membership.objects.filter(tenant__in=tenants, user__is_active=True).values_list(
             "tenant_id", "user_id", "role"

@@ -1,8 +1,8 @@
 """The spool: every record on local disk before the client can hold its answer, at the price of one append.
 
 A process writes to a segment of its own and seals it four times a second; the shipper takes sealed segments to the
-database. What a killed process leaves behind is complete by itself: each segment begins with a copy of the records of the
-requests that were in flight when it was opened, so the last ones tell what was never finished.
+database. What a killed process leaves behind is complete by itself: each segment begins with a copy of the records of
+the requests that were in flight when it was opened, so the last ones tell what was never finished.
 
     <owner>.lock        held (flock) for as long as the owner lives
     <owner>.<n>.open    being written

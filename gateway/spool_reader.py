@@ -100,8 +100,8 @@ def claims(folder: Path) -> Iterator[Claim]:
         dead = _is_dead(folder / f"{owner}.lock")
         if dead:
             # The owner may have sealed a segment between our listing and its death: look again.
-            paths = sorted((*folder.glob(f"{owner}.*.open"), *folder.glob(f"{owner}.*.sealed")))
-            yield Claim(owner, tuple(paths), owner_is_dead=True)
+            left = sorted((*folder.glob(f"{owner}.*.open"), *folder.glob(f"{owner}.*.sealed")))
+            yield Claim(owner, tuple(left), owner_is_dead=True)
         elif sealed := tuple(path for path in paths if path.suffix == ".sealed"):
             yield Claim(owner, sealed, owner_is_dead=False)
 

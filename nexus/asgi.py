@@ -8,10 +8,13 @@ Importing this module sets Django up; the data plane starts with the server's li
 """
 
 import os
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from django.core.asgi import get_asgi_application
 
-_django = get_asgi_application()
+# asgiref's types are narrower than what servers pass: any mapping will do.
+_django: Callable[[Any, Any, Any], Awaitable[None]] = get_asgi_application()
 
 # Django must be set up before anything that imports models.
 from django.conf import settings  # noqa: E402
@@ -39,7 +42,7 @@ async def _lifespan(receive: Receive, send: Send, *, with_plane: bool) -> None:
 class _Roles:
     """Chooses by path between the data plane's door and everything else."""
 
-    def __init__(self, *, elsewhere: object) -> None:
+    def __init__(self, *, elsewhere: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
         self._elsewhere = elsewhere
         self._door: RuntimeDoor | None = None
 
@@ -52,7 +55,7 @@ class _Roles:
                 self._door = RuntimeDoor(data_plane(), max_body_bytes=settings.NEXUS_MAX_BODY_BYTES)
             await self._door(scope, receive, send)
             return
-        await self._elsewhere(scope, receive, send)  # type: ignore[operator]  # an ASGI application
+        await self._elsewhere(scope, receive, send)
 
 
 async def console(scope: Scope, receive: Receive, send: Send) -> None:

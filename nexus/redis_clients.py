@@ -1,7 +1,7 @@
 """Redis clients with the patience of a hot path: a server that does not answer at once is treated as away.
 
-redis-py's own defaults wait a minute for a stalled server and try again; ours give up after 50 ms. Commands of Redis 6.2 are
-all that is used, so that a distribution's own server will do.
+redis-py's own defaults wait a minute for a stalled server and try again; ours give up after 50 ms. Commands of Redis
+6.2 are all that is used, so that a distribution's own server will do.
 """
 
 from functools import lru_cache

@@ -14,7 +14,8 @@ from tests.factories import make_key, make_member, make_tenant
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_test_environment: None, django_db_blocker: Any) -> Iterator[None]:
-    """Make the test database whatever tests were chosen: those with server processes use it without pytest-django's mark."""
+    """Make the test database whatever tests were chosen: those with server processes use it without pytest-django's
+    mark."""
     with django_db_blocker.unblock():
         made = setup_databases(verbosity=0, interactive=False)
     yield

@@ -49,6 +49,7 @@ class Process:
 
     def __init__(self, arguments: list[str], *, log: Path, environment: Mapping[str, str]) -> None:
         self.log = log
+        self._arguments = " ".join(arguments)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "manage.py", *arguments],
@@ -80,7 +81,7 @@ class Process:
             return self._process.wait(15)
         except subprocess.TimeoutExpired:
             os.killpg(self.pid, signal.SIGKILL)
-            raise AssertionError(f"{self._process.args} did not stop:\n{self.log.read_text()[-3000:]}") from None
+            raise AssertionError(f"{self._arguments} did not stop:\n{self.log.read_text()[-3000:]}") from None
 
 
 class Server(Process):
@@ -101,7 +102,7 @@ class Server(Process):
             except httpx.TransportError:
                 return False
 
-        eventually(ready, seconds=30, what=f"the start of {self._process.args}")
+        eventually(ready, seconds=30, what=f"the start of {self._arguments}")
 
 
 class Stack:

@@ -2,9 +2,9 @@
 
 import django.core.validators
 import django.db.models.deletion
-import nexus.ids
 from django.db import migrations, models
 
+import nexus.ids
 from nexus.partitions import CreatePartitionedModel
 
 

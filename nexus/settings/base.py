@@ -1,4 +1,5 @@
-"""Every setting that comes from the environment, grouped; the role modules beside this one add what differs per process.
+"""Every setting that comes from the environment, grouped; the role modules beside this one add what differs per
+process.
 
 Secrets have no default. A missing or malformed setting raises ImproperlyConfigured with one sentence that names it.
 Every variable is described in `.env.example` and `docs/configuration.md`; a test holds the three together.
@@ -21,7 +22,7 @@ BASE_DIR = Path(__file__).resolve().parents[2]
 env = environ.Env()
 env.read_env(BASE_DIR / ".env") if (BASE_DIR / ".env").exists() else None
 
-# --- where things are kept ---------------------------------------------------------------------------------------------
+# --- where things are kept --------------------------------------------------------------------------------------------
 NEXUS_DATA_DIR = Path(env.str("NEXUS_DATA_DIR", default=str(BASE_DIR / ".nexus"))).absolute()
 if (NEXUS_DATA_DIR / "secrets.env").exists():  # made by the first start of an embedded installation
     env.read_env(NEXUS_DATA_DIR / "secrets.env")
@@ -53,7 +54,7 @@ def switch(name: str, *, default: bool) -> bool:
     raise ImproperlyConfigured(f"{name} must be true or false, not {raw!r}.")
 
 
-# --- secrets -----------------------------------------------------------------------------------------------------------
+# --- secrets ----------------------------------------------------------------------------------------------------------
 DEBUG = switch("DEBUG", default=False)
 SECRET_KEY = required("SECRET_KEY", "give 50 or more random characters; they sign sessions and tokens.")
 NEXUS_ENCRYPTION_KEYS = [key.strip() for key in env.str("NEXUS_ENCRYPTION_KEYS", default="").split(",") if key.strip()]
@@ -62,7 +63,7 @@ try:
 except ValueError as error:
     raise ImproperlyConfigured(f"NEXUS_ENCRYPTION_KEYS is malformed: {error}") from error
 
-# --- PostgreSQL and Redis: given by URL, or the embedded ones when those run ----------------------------------------------
+# --- PostgreSQL and Redis: given by URL, or the embedded ones when those run ------------------------------------------
 _services = embedded.running(NEXUS_DATA_DIR)
 DATABASE_URL = env.str("DATABASE_URL", default=_services.database_url if _services else "")
 REDIS_URL = env.str("REDIS_URL", default=_services.redis_url if _services else "")
@@ -83,7 +84,7 @@ DATABASES = {"default": database(DATABASE_URL)}
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"].setdefault("OPTIONS", {})["pool"] = dict(_POOL)
 
-# --- Django itself -------------------------------------------------------------------------------------------------------
+# --- Django itself ----------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -131,7 +132,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True  # a checkout serves its own files; `collectstatic` is not part of the start
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024  # bytes
 
-# --- addresses -------------------------------------------------------------------------------------------------------------
+# --- addresses --------------------------------------------------------------------------------------------------------
 NEXUS_PORT = number("NEXUS_PORT", 8000, least=1)
 NEXUS_PUBLIC_URL = env.str("NEXUS_PUBLIC_URL", default=f"http://127.0.0.1:{NEXUS_PORT}").rstrip("/")
 if not NEXUS_PUBLIC_URL.startswith(("http://", "https://")):
@@ -163,7 +164,7 @@ LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/accounts/login/"
 
-# --- e-mail ------------------------------------------------------------------------------------------------------------------
+# --- e-mail -----------------------------------------------------------------------------------------------------------
 EMAIL_URL = env.str("EMAIL_URL", default="consolemail://")
 _mail = env.email_url_config(EMAIL_URL)
 MAILERS = {
@@ -183,7 +184,7 @@ MAILERS = {
 }
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="NEXUS <nexus@localhost>")
 
-# --- gateway -----------------------------------------------------------------------------------------------------------------
+# --- gateway ----------------------------------------------------------------------------------------------------------
 NEXUS_RUNTIME_WORKERS = number("NEXUS_RUNTIME_WORKERS", 0)  # 0: one per core, two at most
 NEXUS_ALLOW_PRIVATE_PROVIDERS = env.str("NEXUS_ALLOW_PRIVATE_PROVIDERS", default="")
 NEXUS_LOG_CONTENT = switch("NEXUS_LOG_CONTENT", default=False)
@@ -193,7 +194,7 @@ NEXUS_STREAM_IDLE_SECONDS = number("NEXUS_STREAM_IDLE_SECONDS", 60, least=1)
 NEXUS_STREAM_TOTAL_SECONDS = number("NEXUS_STREAM_TOTAL_SECONDS", 1800, least=1)
 NEXUS_LOG_RETENTION_DAYS = number("NEXUS_LOG_RETENTION_DAYS", 90, least=1)
 
-# --- Celery --------------------------------------------------------------------------------------------------------------------
+# --- Celery -----------------------------------------------------------------------------------------------------------
 CELERY_BROKER_URL = celery_url(REDIS_URL) if REDIS_URL else "memory://"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
@@ -206,7 +207,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 
-# --- REST ------------------------------------------------------------------------------------------------------------------------
+# --- REST -------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.auth.ApiKeyAuthentication", "accounts.auth.SessionAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.auth.ScopePermission"],

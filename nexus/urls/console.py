@@ -5,7 +5,7 @@ from django.urls import include, path
 
 import accounts.urls
 import gateway.urls
-import nexus.urls.runtime as runtime
+from nexus.urls import runtime
 
 handler400 = runtime.handler400
 handler403 = runtime.handler403

@@ -1,6 +1,7 @@
 """The circuit breaker as clients, providers and the log see it, over several processes."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -30,9 +31,7 @@ def known(client: Client, upstream: Upstream, backup: Upstream, servers: Servers
     client.add_provider(upstream, name="primary", weight=100)
     with known_to(servers, client):
         for server in four:
-            eventually(
-                lambda url=server.base_url: ask(url, client, path="models").status_code == 200, what="the configuration"
-            )
+            eventually(partial(knows, server.base_url, client), what="the configuration")
         return client
 
 
@@ -40,6 +39,16 @@ def ask(url: str, client: Client, *, path: str = "chat/completions") -> httpx.Re
     if path == "models":
         return httpx.get(f"{url}/v1/models/gpt-4o", headers=client.headers)
     return httpx.post(f"{url}/v1/{path}", json=BODY, headers=client.headers, timeout=30)
+
+
+def knows(url: str, client: Client) -> bool:
+    return ask(url, client, path="models").status_code == 200
+
+
+def ask_for(status: int, url: str, client: Client) -> httpx.Response | None:
+    """Ask once; return the answer if it has the status."""
+    answer = ask(url, client)
+    return answer if answer.status_code == status else None
 
 
 def test_five_failures_over_four_processes_open_it_for_all(
@@ -50,9 +59,7 @@ def test_five_failures_over_four_processes_open_it_for_all(
     assert [answer.status_code for answer in answers] == [502] * 5
     for server in four:
         refused = eventually(
-            lambda url=server.base_url: next((a for a in [ask(url, known)] if a.status_code == 503), None),
-            seconds=2,
-            what="the open circuit in every process",
+            partial(ask_for, 503, server.base_url, known), seconds=2, what="the open circuit in every process"
         )
         assert refused.json()["error"]["code"] == "NO_PROVIDER_AVAILABLE"
         assert 1 <= int(refused.headers["retry-after"]) <= 30
@@ -102,10 +109,7 @@ def test_an_open_first_circuit_makes_the_second_in_line_attempt_two(
     for n in range(5):
         ask(four[n % 4].base_url, known)
     known.add_provider(backup, name="backup", family="openai_compatible", weight=1)
-    answer = eventually(
-        lambda: next((a for a in [ask(four[0].base_url, known)] if a.status_code == 200), None),
-        what="the second candidate",
-    )
+    answer = eventually(partial(ask_for, 200, four[0].base_url, known), what="the second candidate")
     assert answer.headers["x-nexus-provider"] == "openai_compatible"
     assert answer.headers["x-nexus-attempt"] == "2"
     assert answer.headers["x-nexus-route"] == "openai=circuit_open;openai_compatible=200"

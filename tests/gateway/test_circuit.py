@@ -138,9 +138,7 @@ class Shared:
 
     def run(self, verb: str, now: int, *arguments: object) -> list[Any]:
         keys = (circuit_key(self.id), ACTIVE)
-        answer: list[Any] = self.client.eval(  # type: ignore[assignment]  # the sync client answers at once
-            _SCRIPT, 2, *keys, verb, str(self.id), str(now), *map(str, arguments)
-        )
+        answer: list[Any] = self.client.eval(_SCRIPT, 2, *keys, verb, str(self.id), str(now), *map(str, arguments))
         return answer
 
     @property
@@ -150,7 +148,9 @@ class Shared:
 
 STEP = st.one_of(
     st.tuples(st.just("acquire"), st.sampled_from(["a", "b", "c"]), st.sampled_from([100, 1000])),
-    st.tuples(st.just("report"), st.sampled_from(list(Result)), st.integers(-2, 0), st.sampled_from(["", "a", "b", "c"])),
+    st.tuples(
+        st.just("report"), st.sampled_from(list(Result)), st.integers(-2, 0), st.sampled_from(["", "a", "b", "c"])
+    ),
     st.tuples(st.just("wait"), st.sampled_from([1, 100, 999, 1000, 5000, OPEN_MS])),
     st.tuples(st.just("burst"), st.integers(1, 6)),
 )

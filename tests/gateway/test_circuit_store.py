@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -25,8 +27,6 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
     endpoints = services.start()
     yield endpoints
     services.stop()
-    import shutil
-
     shutil.rmtree(folder)
 
 
@@ -35,7 +35,13 @@ class Board(CircuitBoard):
 
     def __init__(self, url: str) -> None:
         self.seen: list[tuple[UUID, Transition]] = []
-        super().__init__(url, open_seconds=OPEN_SECONDS, on_transition=lambda id_, change: self.seen.append((id_, change)))
+        super().__init__(url, open_seconds=OPEN_SECONDS, on_transition=self._note)
+
+    def _note(self, provider_id: UUID, change: Transition) -> None:
+        self.seen.append((provider_id, change))
+
+    def is_closed(self, provider_id: UUID) -> bool:
+        return self.closed_permit(provider_id) is not None
 
 
 def run(url: str, count: int, play: Callable[[list[Board]], Awaitable[None]]) -> None:
@@ -59,6 +65,10 @@ async def until(look: Callable[[], bool], *, seconds: float = 3.0) -> None:
         await asyncio.sleep(0.01)
 
 
+def is_not(look: Callable[[UUID], bool], id_: UUID) -> bool:
+    return not look(id_)
+
+
 async def permit(board: Board, id_: UUID) -> Permit:
     found = board.closed_permit(id_) or await board.acquire(id_, lease_seconds=1)
     assert isinstance(found, Permit)
@@ -76,7 +86,7 @@ def test_failures_in_several_processes_open_it_for_all(valkey: Endpoints) -> Non
         for board in (*boards, boards[0]):
             await fail(board, id_)
         for board in boards:
-            await until(lambda board=board: board.closed_permit(id_) is None)
+            await until(partial(is_not, board.is_closed, id_))
             refusal = await board.acquire(id_, lease_seconds=1)
             assert isinstance(refusal, Refusal)
             assert 0 < refusal.retry_after_seconds <= OPEN_SECONDS
@@ -96,7 +106,7 @@ def test_one_probe_for_all_and_two_successes_close_it(valkey: Endpoints) -> None
             assert len(probes) == 1
             await boards[1].report(id_, probes[0], Result.SUCCESS, "200")
         for board in boards:
-            await until(lambda board=board: board.closed_permit(id_) is not None)
+            await until(partial(board.is_closed, id_))
         changes = sorted((c.generation, c.to_status) for board in boards for _, c in board.seen)
         assert [status for _, status in changes] == [Status.OPEN, Status.HALF_OPEN, Status.CLOSED]
 

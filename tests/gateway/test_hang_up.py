@@ -79,7 +79,7 @@ def test_while_waiting_for_the_provider(base_url: str, routed: Client, upstream:
     row = the_one_row(routed)
     assert (row.status, row.error_class) == (499, "client_gone")
     assert row.usage_estimated
-    assert row.input_tokens > 0
+    assert (row.input_tokens or 0) > 0
     assert [attempt["fate"] for attempt in row.attempts] == ["client_gone"]
 
 
@@ -101,7 +101,7 @@ def test_in_mid_stream(base_url: str, routed: Client, upstream: Upstream) -> Non
     row = the_one_row(routed)
     assert row.status == 499
     assert row.usage_estimated
-    assert row.output_tokens > 0
+    assert (row.output_tokens or 0) > 0
     assert row.cost_usd is not None
 
 

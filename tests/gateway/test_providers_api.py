@@ -15,7 +15,7 @@ from django.test import Client
 
 from accounts.models import AuditEvent, Tenant
 from gateway.circuit_store import circuit_key
-from gateway.models import ModelRoute, Provider
+from gateway.models import CircuitEvent, ModelRoute, Provider
 from nexus.encryption import Cipher
 from nexus.redis_clients import sync_client
 from tests.conftest import Person
@@ -385,6 +385,21 @@ def test_another_address_key_or_switch_closes_the_circuit(
     assert circuit["state"] == "closed"
     assert circuit["last_transition"]["from"] == "open"
     assert next(iter(fields)) in circuit["last_transition"]["reason"]
+    event = CircuitEvent.objects.get()
+    assert (str(event.provider_id), event.from_state, event.to_state) == (provider["id"], "open", "closed")
+
+
+def test_a_closed_circuit_has_no_transition_to_tell_after_a_change(
+    ada: Person, django_capture_on_commit_callbacks: Any
+) -> None:
+    provider = created(ada)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        change(ada, provider["id"], api_key="sk-another-key-000")
+
+    circuit = ada.browser.get(f"/v1/providers/{provider['id']}").json()["circuit"]
+    assert (circuit["state"], circuit["last_transition"]) == ("closed", None)
+    assert not CircuitEvent.objects.exists()
 
 
 def test_without_redis_a_change_is_made_all_the_same(

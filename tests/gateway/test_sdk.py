@@ -54,8 +54,8 @@ def test_a_stream_without_usage_asked_for_shows_none_but_is_counted(sdk: OpenAI,
     assert chunks[-1].choices[0].finish_reason == "stop"
     row = routed.row(raw.headers["x-request-id"])
     assert row.streamed
-    assert row.input_tokens > 0
-    assert row.output_tokens > 0
+    assert (row.input_tokens or 0) > 0
+    assert (row.output_tokens or 0) > 0
     assert row.ttft_ms is not None
     assert row.usage_estimated is False
 

@@ -1,7 +1,9 @@
 """Streams: unbuffered, byte-exact under random chunking, and true to the upstream's own bytes."""
 
 import hashlib
+import re
 import time
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -25,8 +27,6 @@ def read(base_url: str, headers: dict[str, str], **extra: str) -> bytes:
 
 
 def without_ids(stream: bytes) -> list[bytes]:
-    import re
-
     return re.sub(rb'"(id|created)":\s*("[^"]*"|\d+)', rb"", stream).split(b"\n")
 
 
@@ -51,7 +51,7 @@ def test_every_event_arrives_when_it_is_sent(base_url: str, routed: Client, upst
     with httpx.stream("POST", f"{base_url}/v1/chat/completions", json=BODY, headers=routed.headers) as answer:
         for _ in answer.iter_raw():
             arrivals.append(time.monotonic())
-    gaps = [later - earlier for earlier, later in zip(arrivals, arrivals[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(arrivals)]
     assert len(arrivals) > 10
     # Were events collected, there would be few, long gaps; each is one upstream pause, give or take the machine.
     assert sorted(gaps)[len(gaps) // 2] < 0.12
@@ -62,7 +62,7 @@ def test_usage_that_was_not_asked_for_is_taken_out(base_url: str, routed: Client
     answer = httpx.post(f"{base_url}/v1/chat/completions", json=body, headers=routed.headers)
     assert '"usage":{' not in answer.text.replace(" ", "")
     row = routed.row(answer.headers["x-request-id"])
-    assert row.output_tokens > 0
+    assert (row.output_tokens or 0) > 0
     assert not row.usage_estimated
 
 
@@ -72,7 +72,7 @@ def test_a_stream_without_usage_is_estimated_and_says_so(base_url: str, routed: 
     assert answer.text.rstrip().endswith("data: [DONE]")
     row = routed.row(answer.headers["x-request-id"])
     assert row.usage_estimated
-    assert row.output_tokens > 0
+    assert (row.output_tokens or 0) > 0
 
 
 def test_the_upstream_is_asked_for_bytes_as_they_are(base_url: str, routed: Client, upstream: Upstream) -> None:
