@@ -34,14 +34,21 @@ from gateway.provider_rules import (
     checked_options,
     last4,
 )
-from nexus.encryption import Cipher
-from nexus.errors import Conflict, InvalidRequest, NotFound
+from nexus.encryption import Cipher, SecretUnreadable
+from nexus.errors import Conflict, InvalidRequest, NexusError, NotFound
 from nexus.ids import uuid7
 from nexus.redis_clients import sync_client
 
 logger = logging.getLogger(__name__)
 KEY_WIPED = "The API key was deleted, because base_url changed: a key belongs to the address it was given for."
 _RESETTING = frozenset(("base_url", "api_key", "enabled"))
+
+
+class NoEncryptionKeys(NexusError):
+    """This installation cannot keep a secret: its operator has set no NEXUS_ENCRYPTION_KEYS."""
+
+    code = "NO_ENCRYPTION_KEYS"
+    status = 503
 
 
 class ProviderFields(TypedDict, total=False):
@@ -67,7 +74,7 @@ class Updated:
 
 
 def create_provider(tenant: Tenant, *, actor: Actor, family: str, **fields: Unpack[ProviderFields]) -> Provider:
-    """Connect a tenant to a provider. Raises InvalidRequest, or Conflict for a name that is taken."""
+    """Connect a tenant to a provider. Raises InvalidRequest, Conflict for a name that is taken, NoEncryptionKeys."""
     provider = Provider(tenant=tenant, family=checked_family(family))
     fields = {**fields, "base_url": fields.get("base_url", ""), "models": fields.get("models", {})}
     with transaction.atomic():
@@ -81,7 +88,7 @@ def create_provider(tenant: Tenant, *, actor: Actor, family: str, **fields: Unpa
 def update_provider(provider_id: UUID, tenant: Tenant, *, actor: Actor, **fields: Unpack[ProviderFields]) -> Updated:
     """Change what is given, nothing else; models and options are replaced as a whole.
 
-    Raises NotFound, InvalidRequest, or Conflict for a name that is taken.
+    Raises NotFound, InvalidRequest, Conflict for a name that is taken, NoEncryptionKeys.
     """
     with transaction.atomic():
         provider = _locked(provider_id, tenant)
@@ -149,12 +156,19 @@ def _apply_key(provider: Provider, given: str | None, changes: dict[str, Any]) -
     key = None if given is None else checked_api_key(given)
     if key:
         # Not compared with the old one: whether two keys are equal is nothing to tell whoever may only write them.
-        provider.api_key_sealed = Cipher(settings.NEXUS_ENCRYPTION_KEYS).seal(key, context=_context(provider))
+        provider.api_key_sealed = _sealed(key, provider)
         provider.api_key_last4 = last4(key)
         changes["api_key"] = ["set" if had else "", "changed" if had else "set"]
     elif had and (key is not None or "base_url" in changes):
         provider.api_key_sealed = provider.api_key_last4 = ""
         changes["api_key"] = ["set", "deleted"]
+
+
+def _sealed(key: str, provider: Provider) -> str:
+    try:
+        return Cipher(settings.NEXUS_ENCRYPTION_KEYS).seal(key, context=_context(provider))
+    except SecretUnreadable as error:
+        raise NoEncryptionKeys(str(error), param="api_key") from error
 
 
 def _save(provider: Provider, *, force_insert: bool = False) -> None:

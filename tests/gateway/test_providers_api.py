@@ -279,6 +279,16 @@ def test_an_empty_key_removes_it(ada: Person) -> None:
     assert Provider.objects.get().api_key_sealed == ""
 
 
+def test_without_encryption_keys_no_key_is_taken_and_the_answer_names_the_setting(ada: Person, settings: Any) -> None:
+    settings.NEXUS_ENCRYPTION_KEYS = []
+
+    refused = create(ada)
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "NO_ENCRYPTION_KEYS")
+    assert "NEXUS_ENCRYPTION_KEYS is not set" in refused.json()["error"]["message"]
+    assert created(ada, api_key="")["api_key_last4"] == ""
+
+
 def test_a_short_key_shows_nothing_of_itself(ada: Person) -> None:
     assert created(ada, api_key="sk-12345678")["api_key_last4"] == ""
 
