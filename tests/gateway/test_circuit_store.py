@@ -33,9 +33,9 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
 class Board(CircuitBoard):
     """A board that notes its transitions."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, open_seconds: float) -> None:
         self.seen: list[tuple[UUID, Transition]] = []
-        super().__init__(url, open_seconds=OPEN_SECONDS, on_transition=self._note)
+        super().__init__(url, open_seconds=open_seconds, on_transition=self._note)
 
     def _note(self, provider_id: UUID, change: Transition) -> None:
         self.seen.append((provider_id, change))
@@ -44,9 +44,11 @@ class Board(CircuitBoard):
         return self.closed_permit(provider_id) is not None
 
 
-def run(url: str, count: int, play: Callable[[list[Board]], Awaitable[None]]) -> None:
+def run(
+    url: str, count: int, play: Callable[[list[Board]], Awaitable[None]], *, open_seconds: float = OPEN_SECONDS
+) -> None:
     async def main() -> None:
-        boards = [Board(url) for _ in range(count)]
+        boards = [Board(url, open_seconds) for _ in range(count)]
         for board in boards:
             await board.start()
         try:
@@ -89,10 +91,10 @@ def test_failures_in_several_processes_open_it_for_all(valkey: Endpoints) -> Non
             await until(partial(is_not, board.is_closed, id_))
             refusal = await board.acquire(id_, lease_seconds=1)
             assert isinstance(refusal, Refusal)
-            assert 0 < refusal.retry_after_seconds <= OPEN_SECONDS
+            assert 0 < refusal.retry_after_seconds <= 30
         assert [change.to_status for board in boards for _, change in board.seen] == [Status.OPEN]
 
-    run(valkey.redis_url, 4, play)
+    run(valkey.redis_url, 4, play, open_seconds=30)
 
 
 def test_one_probe_for_all_and_two_successes_close_it(valkey: Endpoints) -> None:
@@ -144,7 +146,7 @@ def test_a_closed_circuit_costs_no_round_trip(valkey: Endpoints) -> None:
         after = sync_client(valkey.redis_url).info("commandstats")
         assert after.get("cmdstat_evalsha", {}) == before.get("cmdstat_evalsha", {})
 
-    run(valkey.redis_url, 1, play)
+    run(valkey.redis_url, 1, play, open_seconds=30)
 
 
 def test_a_success_is_told_only_when_it_ends_a_row_of_failures(valkey: Endpoints) -> None:
@@ -168,7 +170,7 @@ def test_a_changed_provider_starts_afresh(valkey: Endpoints) -> None:
         reset_circuit(sync_client(valkey.redis_url), id_, "the key was changed")
         await until(lambda: boards[0].closed_permit(id_) is not None)
 
-    run(valkey.redis_url, 1, play)
+    run(valkey.redis_url, 1, play, open_seconds=30)
 
 
 @pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
@@ -195,4 +197,4 @@ def test_without_redis_each_process_goes_on_alone_and_quickly(valkey: Endpoints,
             await until(lambda: boards[0].backend == "redis", seconds=5)
             await until(lambda: boards[0].closed_permit(alone) is not None, seconds=5)  # the shared state wins
 
-    run(valkey.redis_url, 1, play)
+    run(valkey.redis_url, 1, play, open_seconds=30)
