@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 TIMEOUT_SECONDS = 0.05  # a local or same-zone server answers within a millisecond
+TLS_CONNECT_SECONDS = 0.25  # a handshake is two more round trips and its arithmetic; once per connection
 _SUBSCRIBER_CONNECT_SECONDS = 1.0
 _HEALTH_CHECK_SECONDS = 5
 
@@ -21,7 +22,7 @@ _HEALTH_CHECK_SECONDS = 5
 def sync_client(url: str) -> redis.Redis:
     """Return this process's client for views, tasks and commands."""
     return redis.Redis.from_url(
-        url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS, retry=Retry(NoBackoff(), 0)
+        url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=_connect_seconds(url), retry=Retry(NoBackoff(), 0)
     )
 
 
@@ -30,7 +31,7 @@ def async_client(url: str) -> redis.asyncio.Redis:
     return redis.asyncio.Redis.from_url(
         url,
         socket_timeout=TIMEOUT_SECONDS,
-        socket_connect_timeout=TIMEOUT_SECONDS,
+        socket_connect_timeout=_connect_seconds(url),
         retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
     )
 
@@ -53,3 +54,7 @@ def celery_url(url: str) -> str:
     parts = urlsplit(url)
     database = parse_qs(parts.query).get("db", ["0"])[0]
     return f"redis+socket://{parts.path}?virtual_host={database}"
+
+
+def _connect_seconds(url: str) -> float:
+    return TLS_CONNECT_SECONDS if url.startswith("rediss://") else TIMEOUT_SECONDS
