@@ -3,11 +3,13 @@
 -- KEYS  1 the circuit's hash, 2 the set of circuits that are not plainly closed
 -- ARGV  1 verb (acquire, report or reset), 2 the provider's id, 3 now in ms or '' for the server's clock,
 --       then per verb: acquire: token, lease_ms, open_ms        report: result, generation, token, reason
--- Answers {admitted, is_probe, wait_ms, from, reason, <the ten fields of the state>}; `from` is '' without a transition.
+-- Answers {admitted, is_probe, wait_ms, from, reason, <the fields of the state>}; `from` is '' without a transition.
 -- Every change is published on nexus:circuits, so that the mirrors of all processes follow.
 local THRESHOLD, SUCCESSES = 5, 2
+-- A plainly closed circuit is forgotten after a day: far later than any request lives that was admitted before.
+local FORGOTTEN_AFTER_MS = 24 * 60 * 60 * 1000
 local FIELDS = {'status', 'consecutive_failures', 'probe_successes', 'generation', 'opened_at_ms', 'probe_token',
-                'probe_expires_at_ms', 'last_from', 'last_at_ms', 'last_reason'}
+                'probe_expires_at_ms', 'succeeded_token', 'last_from', 'last_at_ms', 'last_reason'}
 local key, active, verb, id = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = ARGV[3] ~= '' and tonumber(ARGV[3]) or time[1] * 1000 + math.floor(time[2] / 1000)
@@ -22,8 +24,8 @@ local from, reason, changed, admitted, is_probe, wait = '', '', false, 0, 0, 0
 local function move(to, why)
   from, reason, changed = s.status, why, true
   if to ~= 'open' then s.consecutive_failures = 0 end
-  s.status, s.probe_successes, s.probe_token, s.probe_expires_at_ms = to, 0, '', 0
-  s.generation, s.opened_at_ms = s.generation + 1, to == 'open' and now or 0
+  s.status, s.probe_successes, s.probe_token, s.probe_expires_at_ms, s.succeeded_token = to, 0, '', 0, ''
+  s.generation, s.opened_at_ms = math.max(s.generation + 1, now), to == 'open' and now or 0
   s.last_from, s.last_at_ms, s.last_reason = from, now, why
 end
 
@@ -57,11 +59,16 @@ elseif verb == 'report' then
       move('open', 'the probe failed: ' .. why)
     elseif result == 'success' then
       s.probe_successes = s.probe_successes + 1
+      s.succeeded_token = token
       if s.probe_successes >= SUCCESSES then move('closed', s.probe_successes .. ' probes succeeded') end
     end
+  elseif generation == s.generation and s.status == 'half_open' and token ~= '' and token == s.succeeded_token
+    and result == 'failure' then
+    move('open', "the probe's stream broke: " .. why)
   end
 elseif verb == 'reset' then
   move('closed', ARGV[4])
+  if from == 'closed' then from, reason = '', '' end -- a new generation, but no transition to tell
 end
 
 if changed then
@@ -73,8 +80,10 @@ if changed then
   redis.call('HSET', key, unpack(flat))
   if s.status == 'closed' and s.consecutive_failures == 0 then
     redis.call('SREM', active, id)
+    redis.call('PEXPIRE', key, FORGOTTEN_AFTER_MS)
   else
     redis.call('SADD', active, id)
+    redis.call('PERSIST', key)
   end
 end
 local answer = {admitted, is_probe, wait, from, reason}

@@ -3,8 +3,9 @@
 closed -> open after FAILURE_THRESHOLD consecutive failures; open for OPEN_SECONDS, then half-open: one leased probe
 at a time; PROBE_SUCCESSES consecutive successes close it, one failure opens it again. What the client is to blame for
 is neutral: it neither counts nor resets. Every transition begins a new generation, and what was admitted in an
-earlier one decides nothing. `circuit.lua` is the same machine for all processes; a property test holds the two
-together.
+earlier one decides nothing. A streamed probe is judged at its first content; should it break later, that is a failure
+while the circuit is still half-open. `circuit.lua` is the same machine for all processes; a property test holds the
+two together.
 """
 
 from dataclasses import dataclass, replace
@@ -31,7 +32,11 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Circuit:
-    """The state of one circuit. Times are Unix milliseconds."""
+    """The state of one circuit. Times are Unix milliseconds.
+
+    A generation is the time of its beginning, or one more than the last where the clock has not moved on: so it never
+    comes again, not even when the state has been forgotten meanwhile. 0 is the time before the first transition.
+    """
 
     status: Status = Status.CLOSED
     consecutive_failures: int = 0
@@ -40,6 +45,7 @@ class Circuit:
     opened_at_ms: int = 0
     probe_token: str = ""
     probe_expires_at_ms: int = 0
+    succeeded_token: str = ""  # of the latest probe that succeeded: its stream may still break
     last_from: str = ""
     last_at_ms: int = 0
     last_reason: str = ""
@@ -97,9 +103,19 @@ def report(
         return circuit, None
     if circuit.status is Status.CLOSED:
         return _report_closed(circuit, result, now_ms, reason)
-    if circuit.status is Status.HALF_OPEN and token and token == circuit.probe_token:
-        return _report_probe(circuit, result, now_ms, reason)
+    if circuit.status is Status.OPEN or not token:
+        return circuit, None
+    if token == circuit.probe_token:
+        return _report_probe(circuit, result, token, now_ms, reason)
+    if token == circuit.succeeded_token and result is Result.FAILURE:
+        return _move(circuit, Status.OPEN, f"the probe's stream broke: {reason}", now_ms)
     return circuit, None
+
+
+def reset(circuit: Circuit, *, now_ms: int, reason: str) -> tuple[Circuit, Transition | None]:
+    """Close the circuit in a new generation, whatever it was: its provider is another one now."""
+    closed, transition = _move(circuit, Status.CLOSED, reason, now_ms)
+    return closed, transition if circuit.status is not Status.CLOSED else None
 
 
 def _report_closed(circuit: Circuit, result: Result, now_ms: int, reason: str) -> tuple[Circuit, Transition | None]:
@@ -114,7 +130,9 @@ def _report_closed(circuit: Circuit, result: Result, now_ms: int, reason: str) -
     return _move(counted, Status.OPEN, f"{failures} consecutive failures, the last: {reason}", now_ms)
 
 
-def _report_probe(circuit: Circuit, result: Result, now_ms: int, reason: str) -> tuple[Circuit, Transition | None]:
+def _report_probe(
+    circuit: Circuit, result: Result, token: str, now_ms: int, reason: str
+) -> tuple[Circuit, Transition | None]:
     freed = replace(circuit, probe_token="", probe_expires_at_ms=0)
     if result is Result.FAILURE:
         return _move(freed, Status.OPEN, f"the probe failed: {reason}", now_ms)
@@ -122,12 +140,12 @@ def _report_probe(circuit: Circuit, result: Result, now_ms: int, reason: str) ->
         return freed, None
     successes = circuit.probe_successes + 1
     if successes < PROBE_SUCCESSES:
-        return replace(freed, probe_successes=successes), None
+        return replace(freed, probe_successes=successes, succeeded_token=token), None
     return _move(freed, Status.CLOSED, f"{successes} probes succeeded", now_ms)
 
 
 def _move(circuit: Circuit, to: Status, reason: str, now_ms: int) -> tuple[Circuit, Transition]:
-    generation = circuit.generation + 1
+    generation = max(circuit.generation + 1, now_ms)
     moved = Circuit(
         status=to,
         consecutive_failures=circuit.consecutive_failures if to is Status.OPEN else 0,

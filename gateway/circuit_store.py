@@ -5,8 +5,8 @@ a resync every second makes a lost push a delay only. A request through a closed
 look-up. Redis is asked when a circuit is not closed, and told of failures, of probes, and of successes that end a row
 of failures.
 
-Without Redis each process goes on with the same machine (gateway/circuit.py) on its own mirror, and says so; when
-Redis is back, its state wins.
+Without Redis each process goes on with the same machine (gateway/circuit.py) on its own mirror, and says so. Only the
+resync looks whether Redis is back, so that no request waits for a server known to be away; then its state wins.
 """
 
 import asyncio
@@ -14,51 +14,42 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
-import redis
-import redis.asyncio
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from gateway import circuit as machine
-from gateway.circuit import OPEN_SECONDS, Admission, Circuit, Result, Status, Transition
+from gateway.circuit import OPEN_SECONDS, Circuit, Result, Status, Transition
+from gateway.circuit_mirror import CircuitMirror, Permit
+from gateway.circuit_scripts import (
+    ACTIVE,
+    CHANNEL,
+    FIELDS,
+    SCRIPT,
+    Answer,
+    answer_of,
+    circuit_key,
+    circuit_of,
+    read_states,
+    reset_circuit,
+    script_arguments,
+    script_keys,
+)
 from nexus.redis_clients import async_client, subscriber_client
 
+__all__ = ["CircuitBoard", "Permit", "Refusal", "circuit_key", "read_states", "reset_circuit"]
+
 logger = logging.getLogger(__name__)
-CHANNEL = "nexus:circuits"
-ACTIVE = "nexus:circuits:active"
 RESYNC_SECONDS = 1.0
-REST_SECONDS = 1.0  # how long a failing Redis is left alone
-_SCRIPT = (Path(__file__).parent / "circuit.lua").read_text()
-_INTEGERS = (
-    "consecutive_failures",
-    "probe_successes",
-    "generation",
-    "opened_at_ms",
-    "probe_expires_at_ms",
-    "last_at_ms",
-)
-_FIELDS = (
-    "status", "consecutive_failures", "probe_successes", "generation", "opened_at_ms", "probe_token",
-    "probe_expires_at_ms", "last_from", "last_at_ms", "last_reason",
-)  # fmt: skip
-_CLOSED = Circuit()
-
-
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """Leave to send one request. `token` is set for a probe."""
-
-    generation: int
-    token: str = ""
-
-    @property
-    def is_probe(self) -> bool:
-        return bool(self.token)
+_HEARTBEAT_SECONDS = 5.0  # of a silent subscription
+_CALLS_AT_ONCE = 8  # a burst of failures queues here instead of opening a hundred connections
+_AWAY = (RedisError, OSError)  # OSError includes the timeouts of asyncio
+_CANARY = "nexus:circuits:writable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +61,7 @@ class Refusal:
 
 
 class CircuitBoard:
-    """All circuits, for the event loop of one process."""
+    """All circuits, for the event loop of one process. `clock` gives Unix seconds."""
 
     def __init__(
         self,
@@ -84,23 +75,27 @@ class CircuitBoard:
         self._open_ms = round(open_seconds * 1000)
         self._on_transition = on_transition
         self._clock = clock
-        self._mirror: dict[UUID, Circuit] = {}
-        self._permits: dict[UUID, Permit] = {}  # of closed circuits, so that the hot path makes none
-        self._rest_until = 0.0
+        self._ahead_ms = 0  # of this clock: the server's clock, to which the states refer
+        self._mirror = CircuitMirror()
         self._problem: str | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._loops: set[asyncio.Task[Any]] = set()
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._asking: dict[UUID, asyncio.Task[Permit | Refusal]] = {}
+        self._turns = asyncio.Semaphore(_CALLS_AT_ONCE)
         self._client = async_client(redis_url)
-        self._script = self._client.register_script(_SCRIPT)
+        self._script = self._client.register_script(SCRIPT)
+        self.closed_permit = self._mirror.closed_permit  # no I/O; bound here, since every request calls it
 
     async def start(self) -> None:
         await self._resync()
         for work in (self._keep_in_step, self._listen):
-            self._spawn(work())
+            self._spawn(_supervise(work), self._loops)
 
     async def stop(self) -> None:
-        for task in self._tasks:
+        for task in self._loops:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # The reports under way are let through: a probe's slot would otherwise stay taken until its lease ends.
+        await asyncio.gather(*self._loops, *self._calls, return_exceptions=True)
         await self._client.aclose()
 
     @property
@@ -112,135 +107,173 @@ class CircuitBoard:
     def detail(self) -> str:
         return "shared by all processes" if self._problem is None else f"this process alone: {self._problem}"
 
-    def closed_permit(self, provider_id: UUID) -> Permit | None:
-        """Return a permit at once if the circuit is closed, None if it must be asked for. No I/O."""
-        permit = self._permits.get(provider_id)
-        if permit is not None:
-            return permit
-        if provider_id in self._mirror:
-            return None
-        permit = self._permits[provider_id] = Permit(0)
-        return permit
-
     async def acquire(self, provider_id: UUID, *, lease_seconds: float) -> Permit | Refusal:
-        """Ask for leave to send. A probe's slot is freed after `lease_seconds`, should this process die with it."""
-        known = self._mirror.get(provider_id, _CLOSED)
-        if known.status is Status.OPEN:
-            left = known.opened_at_ms + self._open_ms - self._now_ms()
-            if left > 0:
-                return Refusal(Status.OPEN, left / 1000)
-        token = secrets.token_hex(8)
-        lease_ms = round(lease_seconds * 1000)
-        answer = await self._ask(provider_id, "acquire", token, lease_ms, self._open_ms)
-        if answer is not None:
-            admitted, is_probe, wait_ms = answer[0], answer[1], answer[2]
-            circuit = self._take(provider_id, answer)
-            admission = Admission(bool(admitted), circuit.status, circuit.generation, bool(is_probe), wait_ms)
-        else:
-            circuit, admission, transition = machine.acquire(
-                known, token=token, lease_ms=lease_ms, now_ms=self._now_ms(), open_ms=self._open_ms
-            )
-            self._set(provider_id, circuit)
-            self._tell(provider_id, transition)
-        if not admission.admitted:
-            return Refusal(admission.status, admission.wait_ms / 1000)
-        return Permit(admission.generation, token if admission.is_probe else "")
+        """Ask for leave to send. A probe's slot is freed after `lease_seconds`, should this process die with it.
+
+        One question per circuit is under way at a time: who comes meanwhile waits for its answer, which mostly is
+        theirs too. A caller that is cancelled gives the slot back that it may just have got.
+        """
+        while (decided := self._decided(provider_id)) is None:
+            under_way = self._asking.get(provider_id)
+            if under_way is not None:
+                await asyncio.wait([under_way])
+                continue
+            asking = self._spawn(self._ask_leave(provider_id, round(lease_seconds * 1000)), self._calls)
+            self._asking[provider_id] = asking
+            asking.add_done_callback(lambda _: self._asking.pop(provider_id))
+            try:
+                return await asyncio.shield(asking)
+            except asyncio.CancelledError:
+                asking.add_done_callback(partial(self._give_back, provider_id))
+                raise
+        return decided
 
     def needs_report(self, provider_id: UUID, permit: Permit, result: Result) -> bool:
         """Whether a result changes anything: most successes and all neutral results of ordinary requests do not."""
         if permit.token or result is Result.FAILURE:
             return True
-        if result is Result.NEUTRAL:
-            return False
-        circuit = self._mirror.get(provider_id)
-        return circuit is not None and circuit.consecutive_failures > 0
+        return result is Result.SUCCESS and self._mirror.get(provider_id).consecutive_failures > 0
 
     async def report(self, provider_id: UUID, permit: Permit, result: Result, reason: str = "") -> None:
-        """Tell how a request ended."""
-        if not self.needs_report(provider_id, permit, result):
+        """Tell how a request ended. What has been called is told, even if the caller is cancelled meanwhile."""
+        if self.needs_report(provider_id, permit, result):
+            await asyncio.shield(self._spawn(self._tell_result(provider_id, permit, result, reason), self._calls))
+
+    def report_soon(self, provider_id: UUID, permit: Permit, result: Result, reason: str = "") -> None:
+        """Report without waiting, for a caller that is being cancelled."""
+        if self.needs_report(provider_id, permit, result):
+            self._spawn(self._tell_result(provider_id, permit, result, reason), self._calls)
+
+    async def reset(self, provider_id: UUID, reason: str) -> None:
+        """Close a circuit in a new generation: its provider is another one now."""
+        answer = await self._ask(provider_id, "reset", reason)
+        if answer is None:
+            circuit, change = machine.reset(self._mirror.get(provider_id), now_ms=self._now_ms(), reason=reason)
+            self._decide_alone(provider_id, circuit, change)
+
+    async def states(self, provider_ids: Iterable[UUID]) -> dict[UUID, Circuit]:
+        """Return the shared states, or while Redis is away those of this process."""
+        ids = list(provider_ids)
+        if self._problem is None:
+            try:
+                found = await self._read(ids)
+            except _AWAY as error:
+                self._lost(error)
+            else:
+                return {id_: circuit or Circuit() for id_, circuit in found.items()}
+        return self._mirror.states(ids)
+
+    def _decided(self, provider_id: UUID) -> Permit | Refusal | None:
+        """Return what the mirror can answer; None where the shared state must be asked."""
+        known = self._mirror.get(provider_id)
+        if known.status is Status.CLOSED:
+            return self.closed_permit(provider_id)
+        until_ms = known.opened_at_ms + self._open_ms
+        if known.status is Status.HALF_OPEN:
+            until_ms = known.probe_expires_at_ms if known.probe_token else 0
+        left_ms = until_ms - self._now_ms()
+        return Refusal(known.status, left_ms / 1000) if left_ms > 0 else None
+
+    async def _ask_leave(self, provider_id: UUID, lease_ms: int) -> Permit | Refusal:
+        token = secrets.token_hex(8)
+        answer = await self._ask(provider_id, "acquire", token, lease_ms, self._open_ms)
+        if answer is not None:
+            admission = answer.admission
+        else:
+            circuit, admission, change = machine.acquire(
+                self._mirror.get(provider_id),
+                token=token,
+                lease_ms=lease_ms,
+                now_ms=self._now_ms(),
+                open_ms=self._open_ms,
+            )
+            self._decide_alone(provider_id, circuit, change)
+        if not admission.admitted:
+            return Refusal(admission.status, admission.wait_ms / 1000)
+        return Permit(admission.generation, token if admission.is_probe else "")
+
+    def _give_back(self, provider_id: UUID, asked: asyncio.Task[Permit | Refusal]) -> None:
+        if asked.cancelled() or asked.exception() is not None:
             return
+        answer = asked.result()
+        if isinstance(answer, Permit) and answer.is_probe:
+            self.report_soon(provider_id, answer, Result.NEUTRAL, "the client left before its probe was sent")
+
+    async def _tell_result(self, provider_id: UUID, permit: Permit, result: Result, reason: str) -> None:
         answer = await self._ask(provider_id, "report", result.value, permit.generation, permit.token, reason)
         if answer is not None:
-            self._take(provider_id, answer)
             return
-        circuit, transition = machine.report(
-            self._mirror.get(provider_id, _CLOSED),
+        circuit, change = machine.report(
+            self._mirror.get(provider_id),
             result=result,
             generation=permit.generation,
             token=permit.token,
             now_ms=self._now_ms(),
             reason=reason,
         )
-        self._set(provider_id, circuit)
-        self._tell(provider_id, transition)
+        self._decide_alone(provider_id, circuit, change)
 
-    def report_soon(self, provider_id: UUID, permit: Permit, result: Result, reason: str = "") -> None:
-        """Report without waiting, for a caller that is being cancelled."""
-        self._spawn(self.report(provider_id, permit, result, reason))
+    async def _ask(self, provider_id: UUID, verb: str, *arguments: object) -> Answer | None:
+        """Run the script and take over its answer; None while Redis is away."""
+        async with self._turns:
+            if self._problem is not None:
+                return None
+            asked_at = self._mirror.now
+            try:
+                raw = await self._script(
+                    keys=script_keys(provider_id), args=script_arguments(verb, provider_id, *arguments)
+                )
+            except _AWAY as error:
+                self._lost(error)
+                return None
+        answer = answer_of(cast("list[Any]", raw))
+        self._mirror.take_answer(provider_id, answer.circuit, asked_at=asked_at)
+        self._tell(provider_id, answer.transition)
+        return answer
 
-    async def _ask(self, provider_id: UUID, verb: str, *arguments: object) -> list[Any] | None:
-        """Run the script; None while Redis is away. A failing Redis is asked once a second, not by every request."""
-        if self._problem is not None and time.monotonic() < self._rest_until:
-            return None
-        try:
-            answer = await self._script(
-                keys=[circuit_key(provider_id), ACTIVE], args=[verb, str(provider_id), "", *map(str, arguments)]
-            )
-        except (RedisError, OSError, TimeoutError) as error:
-            self._lost(error)
-            return None
-        self._found()
-        return cast("list[Any]", answer)
+    def _decide_alone(self, provider_id: UUID, circuit: Circuit, change: Transition | None) -> None:
+        if circuit != self._mirror.get(provider_id):
+            self._mirror.put(provider_id, circuit)
+        self._tell(provider_id, change)
 
-    def _take(self, provider_id: UUID, answer: list[Any]) -> Circuit:
-        """Take over the state that the script answered, and tell of the transition it made."""
-        circuit = _circuit_of(answer[5:])
-        self._set(provider_id, circuit)
-        if answer[3]:
-            change = Transition(
-                Status(answer[3].decode()), circuit.status, answer[4].decode(), circuit.last_at_ms, circuit.generation
-            )
-            self._tell(provider_id, change)
-        return circuit
-
-    def _set(self, provider_id: UUID, circuit: Circuit) -> None:
-        known = self._mirror.get(provider_id)
-        if known is not None and known.generation > circuit.generation and self._problem is None:
-            return  # an older push has overtaken a newer answer
-        self._mirror[provider_id] = circuit
-        if circuit.status is Status.CLOSED:
-            self._permits[provider_id] = Permit(circuit.generation)
-        else:
-            self._permits.pop(provider_id, None)
-
-    def _tell(self, provider_id: UUID, transition: Transition | None) -> None:
-        if transition is not None and self._on_transition is not None:
-            self._on_transition(provider_id, transition)
+    def _tell(self, provider_id: UUID, change: Transition | None) -> None:
+        if change is not None and self._on_transition is not None:
+            self._on_transition(provider_id, change)
 
     async def _resync(self) -> None:
-        """Read every circuit that is active or mirrored; what Redis does not know is plainly closed."""
-        if self._problem is not None and time.monotonic() < self._rest_until:
-            return
+        """Read every circuit that is not plainly closed, here or there, and find out whether Redis answers."""
+        returning = self._problem is not None
+        asked_at = self._mirror.now
         try:
+            if returning:
+                # A full server and a mere replica answer reads, but no circuit can change there.
+                await self._client.set(_CANARY, "1", ex=60)
+            seconds, microseconds = await self._client.time()
+            self._ahead_ms = seconds * 1000 + microseconds // 1000 - round(self._clock() * 1000)
             members = await cast("Awaitable[set[bytes]]", self._client.smembers(ACTIVE))
-            ids = {UUID(member.decode()) for member in members} | set(self._mirror)
-            pipeline = self._client.pipeline(transaction=False)
-            for id_ in ids:
-                pipeline.hmget(circuit_key(id_), _FIELDS)
-            found = dict(zip(ids, await pipeline.execute() if ids else [], strict=True))
-        except (RedisError, OSError, TimeoutError) as error:
+            here = self._mirror.known() if returning else self._mirror.unsettled()
+            found = await self._read({UUID(member.decode()) for member in members} | here)
+        except _AWAY as error:
             self._lost(error)
             return
-        returning = self._problem is not None
-        self._found()
-        for id_, values in found.items():
-            if values[0] is None:
-                self._mirror.pop(id_, None)
-                self._permits.pop(id_, None)
-                continue
-            if returning:
-                self._mirror.pop(id_, None)  # what this process made of it alone gives way to the shared state
-            self._set(id_, _circuit_of(values))
+        if returning:
+            self._mirror.replace(found)
+            self._problem = None
+            logger.info("Redis answers again: circuits are shared.")
+            return
+        for id_, circuit in found.items():
+            self._mirror.take_answer(id_, circuit, asked_at=asked_at)
+
+    async def _read(self, ids: Iterable[UUID]) -> dict[UUID, Circuit | None]:
+        """Return the states that Redis has; None for what it does not know. One round trip."""
+        wanted = list(ids)
+        if not wanted:
+            return {}
+        pipeline = self._client.pipeline(transaction=False)
+        for id_ in wanted:
+            pipeline.hmget(circuit_key(id_), FIELDS)
+        rows = await pipeline.execute()
+        return {id_: circuit_of(row) if row[0] else None for id_, row in zip(wanted, rows, strict=True)}
 
     async def _keep_in_step(self) -> None:
         while True:
@@ -250,59 +283,47 @@ class CircuitBoard:
     async def _listen(self) -> None:
         while True:
             try:
-                client = subscriber_client(self._url)
-                async with client.pubsub() as subscription:
+                async with subscriber_client(self._url) as client, client.pubsub() as subscription:
                     await subscription.subscribe(CHANNEL)
-                    async for message in subscription.listen():
-                        if message["type"] == "message":
-                            id_, *values = json.loads(message["data"])
-                            self._set(UUID(id_), _circuit_of(values))
-            except (RedisError, OSError):
+                    await self._follow(subscription)
+            except _AWAY:
                 await asyncio.sleep(RESYNC_SECONDS)  # the resync keeps the mirror true meanwhile
 
-    def _lost(self, error: BaseException) -> None:
-        self._rest_until = time.monotonic() + REST_SECONDS
+    async def _follow(self, subscription: PubSub) -> None:
+        while True:
+            # The time limit lets the client's health check in: a peer that is gone is noticed by writing to it.
+            message = await subscription.get_message(ignore_subscribe_messages=True, timeout=_HEARTBEAT_SECONDS)
+            if message is None:
+                continue
+            try:
+                id_, *values = json.loads(message["data"])
+                provider_id, circuit = UUID(id_), circuit_of(values)
+            except (ValueError, TypeError, AttributeError):
+                logger.warning("A message on %s is not a circuit's state: it is left out.", CHANNEL)
+                continue
+            self._mirror.take_push(provider_id, circuit)
+
+    def _lost(self, error: Exception) -> None:
         if self._problem is None:
             logger.warning("Redis does not answer (%s): circuits are this process's own now.", type(error).__name__)
         self._problem = f"Redis does not answer ({type(error).__name__})"
 
-    def _found(self) -> None:
-        if self._problem is not None:
-            logger.info("Redis answers again: circuits are shared.")
-        self._problem = None
-
     def _now_ms(self) -> int:
-        return round(self._clock() * 1000)
+        """Return the server's time, as last compared; so this machine's clock may be wrong, and need only run."""
+        return round(self._clock() * 1000) + self._ahead_ms
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn[T](self, work: Coroutine[Any, Any, T], among: set[asyncio.Task[Any]]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        among.add(task)
+        task.add_done_callback(among.discard)
+        return task
 
 
-def circuit_key(provider_id: UUID) -> str:
-    return f"nexus:circuit:{provider_id}"
-
-
-def read_states(client: redis.Redis, provider_ids: Iterable[UUID]) -> dict[UUID, Circuit]:
-    """Return the shared state of circuits, for the management API. One round trip. Raises RedisError."""
-    ids = list(provider_ids)
-    pipeline = client.pipeline(transaction=False)
-    for id_ in ids:
-        pipeline.hmget(circuit_key(id_), _FIELDS)
-    found = pipeline.execute() if ids else []
-    return {id_: _circuit_of(values) if values[0] else _CLOSED for id_, values in zip(ids, found, strict=True)}
-
-
-def reset_circuit(client: redis.Redis, provider_id: UUID, reason: str) -> None:
-    """Close a circuit in a new generation: its provider is another one now. Raises RedisError."""
-    client.eval(_SCRIPT, 2, circuit_key(provider_id), ACTIVE, "reset", str(provider_id), "", reason)
-
-
-def _circuit_of(values: Iterable[Any]) -> Circuit:
-    fields: dict[str, Any] = {
-        name: value.decode() if isinstance(value, bytes) else value for name, value in zip(_FIELDS, values, strict=True)
-    }
-    for name in _INTEGERS:
-        fields[name] = int(fields[name] or 0)
-    return replace(_CLOSED, **{**fields, "status": Status(fields["status"] or "closed")})
+async def _supervise(work: Callable[[], Awaitable[None]]) -> None:
+    """Run a loop for good. One that fails on what nobody foresaw is begun again: without it the mirror goes stale."""
+    while True:
+        try:
+            await work()
+        except Exception:  # logged with its traceback, then begun again
+            logger.exception("Keeping the circuits in step failed; it begins again.")
+            await asyncio.sleep(RESYNC_SECONDS)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import uuid4
 
@@ -20,8 +20,18 @@ from gateway.circuit import (
     Transition,
     acquire,
     report,
+    reset,
 )
-from gateway.circuit_store import _SCRIPT, ACTIVE, circuit_key, read_states
+from gateway.circuit_scripts import (
+    ACTIVE,
+    SCRIPT,
+    Answer,
+    answer_of,
+    circuit_key,
+    read_states,
+    script_arguments,
+    script_keys,
+)
 
 OPEN_MS = OPEN_SECONDS * 1000
 
@@ -51,7 +61,7 @@ def test_five_consecutive_failures_open_it() -> None:
     )
     assert circuit.status is Status.OPEN
     assert transition == Transition(
-        Status.CLOSED, Status.OPEN, "5 consecutive failures, the last: timeout", at_ms=7, generation=1
+        Status.CLOSED, Status.OPEN, "5 consecutive failures, the last: timeout", at_ms=7, generation=7
     )
 
 
@@ -82,11 +92,11 @@ def test_one_probe_at_a_time_until_its_lease_ends() -> None:
 
 
 def test_two_consecutive_probe_successes_close_it() -> None:
-    once, transition = report(probing(), result=Result.SUCCESS, generation=2, token="p", now_ms=OPEN_MS)
+    once, transition = report(probing(), result=Result.SUCCESS, generation=OPEN_MS, token="p", now_ms=OPEN_MS)
     assert transition is None
     again, admission, _ = acquire(once, token="q", lease_ms=1000, now_ms=OPEN_MS)
     assert admission.is_probe
-    closed, transition = report(again, result=Result.SUCCESS, generation=2, token="q", now_ms=OPEN_MS)
+    closed, transition = report(again, result=Result.SUCCESS, generation=OPEN_MS, token="q", now_ms=OPEN_MS)
     assert closed.status is Status.CLOSED
     assert closed.consecutive_failures == 0
     assert transition is not None
@@ -94,7 +104,7 @@ def test_two_consecutive_probe_successes_close_it() -> None:
 
 def test_a_failed_probe_opens_it_for_another_thirty_seconds() -> None:
     circuit, transition = report(
-        probing(), result=Result.FAILURE, generation=2, token="p", now_ms=OPEN_MS + 5, reason="503"
+        probing(), result=Result.FAILURE, generation=OPEN_MS, token="p", now_ms=OPEN_MS + 5, reason="503"
     )
     assert (circuit.status, circuit.opened_at_ms) == (Status.OPEN, OPEN_MS + 5)
     assert transition is not None
@@ -102,7 +112,7 @@ def test_a_failed_probe_opens_it_for_another_thirty_seconds() -> None:
 
 
 def test_a_neutral_probe_frees_the_slot_and_decides_nothing() -> None:
-    freed, transition = report(probing(), result=Result.NEUTRAL, generation=2, token="p", now_ms=OPEN_MS)
+    freed, transition = report(probing(), result=Result.NEUTRAL, generation=OPEN_MS, token="p", now_ms=OPEN_MS)
     assert transition is None
     assert freed.status is Status.HALF_OPEN
     _, next_one, _ = acquire(freed, token="q", lease_ms=1000, now_ms=OPEN_MS)
@@ -119,7 +129,47 @@ def test_what_was_admitted_before_the_opening_decides_nothing(circuit: Circuit, 
 def test_only_the_holder_of_the_slot_reports_for_the_probe() -> None:
     circuit = probing()
     for token in ("", "other"):
-        assert report(circuit, result=Result.FAILURE, generation=2, token=token, now_ms=OPEN_MS) == (circuit, None)
+        assert report(circuit, result=Result.FAILURE, generation=OPEN_MS, token=token, now_ms=OPEN_MS) == (
+            circuit,
+            None,
+        )
+
+
+def test_a_streamed_probe_that_breaks_after_its_first_content_opens_it_again() -> None:
+    once, _ = report(probing(), result=Result.SUCCESS, generation=OPEN_MS, token="p", now_ms=OPEN_MS)
+    again, transition = report(
+        once, result=Result.FAILURE, generation=OPEN_MS, token="p", now_ms=OPEN_MS + 9, reason="truncated"
+    )
+    assert (again.status, again.opened_at_ms) == (Status.OPEN, OPEN_MS + 9)
+    assert transition is not None
+    assert transition.reason == "the probe's stream broke: truncated"
+    for result in (Result.SUCCESS, Result.NEUTRAL):
+        assert report(once, result=result, generation=OPEN_MS, token="p", now_ms=OPEN_MS) == (once, None)
+
+
+def test_a_neutral_probe_between_two_successes_does_not_break_their_row() -> None:
+    circuit, _ = report(probing(), result=Result.SUCCESS, generation=OPEN_MS, token="p", now_ms=OPEN_MS)
+    for token, result in (("q", Result.NEUTRAL), ("r", Result.SUCCESS)):
+        circuit, _, _ = acquire(circuit, token=token, lease_ms=1000, now_ms=OPEN_MS)
+        circuit, _ = report(circuit, result=result, generation=OPEN_MS, token=token, now_ms=OPEN_MS)
+    assert circuit.status is Status.CLOSED
+
+
+def test_results_of_one_closed_generation_all_count_in_order_of_completion() -> None:
+    admitted = [acquire(Circuit(), token="", lease_ms=0, now_ms=n)[1] for n in range(FAILURE_THRESHOLD)]
+    circuit = Circuit()
+    for n, admission in enumerate(admitted):
+        circuit, _ = report(circuit, result=Result.FAILURE, generation=admission.generation, token="", now_ms=100 + n)
+    assert circuit.status is Status.OPEN
+
+
+def test_a_reset_closes_it_and_what_was_under_way_decides_nothing() -> None:
+    circuit, transition = reset(opened(now=5), now_ms=6, reason="another key")
+    assert transition == Transition(Status.OPEN, Status.CLOSED, "another key", at_ms=6, generation=6)
+    assert report(circuit, result=Result.FAILURE, generation=5, token="", now_ms=7) == (circuit, None)
+    again, nothing = reset(circuit, now_ms=6, reason="another address")
+    assert nothing is None
+    assert again.generation == 7
 
 
 @pytest.fixture(scope="module")
@@ -130,74 +180,124 @@ def server() -> Iterator[redis.Redis]:
 
 
 class Shared:
-    """The script on the real server, with the clock given, as the machine's twin."""
+    """The script on the real server, with the clock given."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
         self.id = uuid4()
 
-    def run(self, verb: str, now: int, *arguments: object) -> list[Any]:
-        keys = (circuit_key(self.id), ACTIVE)
-        answer: list[Any] = self.client.eval(_SCRIPT, 2, *keys, verb, str(self.id), str(now), *map(str, arguments))
-        return answer
+    def run(self, verb: str, *arguments: object, now: int | None = None) -> Answer:
+        given = script_arguments(verb, self.id, *arguments, now_ms=now)
+        raw: list[Any] = self.client.eval(SCRIPT, 2, *script_keys(self.id), *given)
+        return answer_of(raw)
 
     @property
     def state(self) -> Circuit:
         return read_states(self.client, [self.id])[self.id]
 
+    @property
+    def is_known(self) -> bool:
+        return bool(self.client.exists(circuit_key(self.id)))
+
+
+class Twins:
+    """The machine and the script, taking each step together."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.shared = Shared(client)
+        self.circuit = Circuit()
+        self.now = 1_000_000
+        self.generations = [0]
+
+    def wait(self, milliseconds: int) -> None:
+        self.now += milliseconds
+
+    def acquire(self, token: str, lease: int) -> None:
+        self.circuit, admission, transition = acquire(
+            self.circuit, token=token, lease_ms=lease, now_ms=self.now, open_ms=OPEN_MS
+        )
+        answer = self.shared.run("acquire", token, lease, OPEN_MS, now=self.now)
+        assert (answer.admission, answer.transition) == (admission, transition)
+
+    def report(self, result: Result, back: int, token: str) -> None:
+        generation = self.generations[max(0, len(self.generations) - 1 - back)]
+        before = self.circuit if self.shared.is_known else replace(self.circuit, generation=generation)
+        after, transition = report(
+            before, result=result, generation=generation, token=token, now_ms=self.now, reason="why"
+        )
+        answer = self.shared.run("report", result.value, generation, token, "why", now=self.now)
+        assert answer.transition == transition
+        if after != before:
+            self.circuit = after
+
+    def probe(self, result: Result) -> None:
+        """Take the probe's slot if it is free, and report for it."""
+        self.acquire("probe", 1000)
+        self.compare()
+        self.report(result, 0, "probe")
+
+    def fail(self, times: int) -> None:
+        for _ in range(times):
+            self.report(Result.FAILURE, 0, "")
+
+    def reset(self) -> None:
+        self.circuit, transition = reset(self.circuit, now_ms=self.now, reason="another key")
+        assert self.shared.run("reset", "another key", now=self.now).transition == transition
+
+    def compare(self) -> None:
+        """Hold the states together; what is plainly closed is forgotten some day, all else is kept and listed."""
+        assert asdict(self.shared.state) == asdict(self.circuit)
+        if self.circuit.generation != self.generations[-1]:
+            assert self.circuit.generation > self.generations[-1]
+            self.generations.append(self.circuit.generation)
+        plain = self.circuit.status is Status.CLOSED and self.circuit.consecutive_failures == 0
+        assert bool(self.shared.client.sismember(ACTIVE, str(self.shared.id))) is not plain
+        if self.shared.is_known:
+            assert (self.shared.client.ttl(circuit_key(self.shared.id)) > 0) is plain
+
 
 STEP = st.one_of(
     st.tuples(st.just("acquire"), st.sampled_from(["a", "b", "c"]), st.sampled_from([100, 1000])),
     st.tuples(
-        st.just("report"), st.sampled_from(list(Result)), st.integers(-2, 0), st.sampled_from(["", "a", "b", "c"])
+        st.just("report"),
+        st.sampled_from(list(Result)),
+        st.sampled_from([0, 0, 0, 1, 2]),
+        st.sampled_from(["", "a", "b", "probe"]),
     ),
-    st.tuples(st.just("wait"), st.sampled_from([1, 100, 999, 1000, 5000, OPEN_MS])),
-    st.tuples(st.just("burst"), st.integers(1, 6)),
+    st.tuples(st.just("wait"), st.sampled_from([1, 100, 999, 1000, 5000, OPEN_MS, OPEN_MS])),
+    st.tuples(st.just("fail"), st.integers(1, 6)),
+    st.tuples(st.just("probe"), st.sampled_from([*Result, Result.SUCCESS, Result.SUCCESS])),
+    st.tuples(st.just("reset")),
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(steps=st.lists(STEP, max_size=60))
+@settings(max_examples=200, deadline=None)
+@given(steps=st.lists(STEP, min_size=10, max_size=60))
 def test_the_script_and_the_machine_are_the_same(steps: list[tuple[Any, ...]], server: redis.Redis) -> None:
-    shared, circuit, now = Shared(server), Circuit(), 1_000_000
-    for step in steps:
-        match step:
-            case ("wait", milliseconds):
-                now += milliseconds
-            case ("acquire", token, lease):
-                circuit, admission, transition = acquire(circuit, token=token, lease_ms=lease, now_ms=now)
-                answer = shared.run("acquire", now, token, lease, OPEN_MS)
-                assert [bool(answer[0]), bool(answer[1]), answer[2]] == [
-                    admission.admitted,
-                    admission.is_probe,
-                    admission.wait_ms,
-                ]
-                assert bool(answer[3]) == (transition is not None)
-            case ("report", result, age, token):
-                circuit = both_report(shared, circuit, result, circuit.generation + age, token, now)
-            case ("burst", times):
-                for _ in range(times):
-                    circuit = both_report(shared, circuit, Result.FAILURE, circuit.generation, "", now)
-        if shared.client.exists(circuit_key(shared.id)):
-            assert asdict(shared.state) == asdict(circuit)
-        else:
-            assert circuit == Circuit()
-
-
-def both_report(shared: Shared, circuit: Circuit, result: Result, generation: int, token: str, now: int) -> Circuit:
-    if generation != circuit.generation and not shared.client.exists(circuit_key(shared.id)):
-        return circuit  # a server that has forgotten a circuit takes up the reporter's generation: its own test below
-    after, transition = report(circuit, result=result, generation=generation, token=token, now_ms=now, reason="why")
-    answer = shared.run("report", now, result.value, generation, token, "why")
-    assert bool(answer[3]) == (transition is not None)
-    if transition is not None:
-        assert answer[4].decode() == transition.reason
-    return after
+    twins = Twins(server)
+    for name, *arguments in steps:
+        getattr(twins, name)(*arguments)
+        twins.compare()
 
 
 def test_a_server_that_has_forgotten_takes_up_where_the_processes_are(server: redis.Redis) -> None:
     shared = Shared(server)
     for _ in range(FAILURE_THRESHOLD):
-        shared.run("report", 1, Result.FAILURE.value, 7, "", "500")
+        shared.run("report", Result.FAILURE.value, 7, "", "500", now=10)
     assert shared.state.status is Status.OPEN
-    assert shared.state.generation == 8
+    assert shared.state.generation == 10
+
+
+def test_a_generation_never_comes_again_after_the_server_has_forgotten(server: redis.Redis) -> None:
+    shared = Shared(server)
+    before = shared.run("reset", "another key", now=1000).circuit.generation
+    server.delete(circuit_key(shared.id))
+    for _ in range(FAILURE_THRESHOLD):
+        shared.run("report", Result.FAILURE.value, 0, "", "500", now=2000)
+    assert shared.state.generation > before
+
+
+def test_the_script_goes_by_the_servers_clock(server: redis.Redis) -> None:
+    told = Shared(server).run("reset", "another key").circuit.last_at_ms / 1000
+    seconds, _ = server.time()
+    assert abs(told - seconds) < 2
