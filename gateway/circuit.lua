@@ -1,6 +1,7 @@
 -- The circuit breaker for all processes: gateway/circuit.py, atomic and on one clock.
 --
--- KEYS  1 the circuit's hash, 2 the set of circuits that are not plainly closed
+-- KEYS  1 the circuit's hash, 2 the set of circuits that are not plainly closed, 3 the sorted set of those that closed
+--       lately, by the time of it in ms: a process that has just started learns their generations from it
 -- ARGV  1 verb (acquire, report or reset), 2 the provider's id, 3 now in ms or '' for the server's clock,
 --       then per verb: acquire: token, lease_ms, open_ms        report: result, generation, token, reason
 -- Answers {admitted, is_probe, wait_ms, from, reason, <the fields of the state>}; `from` is '' without a transition.
@@ -10,7 +11,7 @@ local THRESHOLD, SUCCESSES = 5, 2
 local FORGOTTEN_AFTER_MS = 24 * 60 * 60 * 1000
 local FIELDS = {'status', 'consecutive_failures', 'probe_successes', 'generation', 'opened_at_ms', 'probe_token',
                 'probe_expires_at_ms', 'succeeded_token', 'last_from', 'last_at_ms', 'last_reason'}
-local key, active, verb, id = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
+local key, active, recent, verb, id = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = ARGV[3] ~= '' and tonumber(ARGV[3]) or time[1] * 1000 + math.floor(time[2] / 1000)
 local raw = redis.call('HMGET', key, unpack(FIELDS))
@@ -81,10 +82,13 @@ if changed then
   if s.status == 'closed' and s.consecutive_failures == 0 then
     redis.call('SREM', active, id)
     redis.call('PEXPIRE', key, FORGOTTEN_AFTER_MS)
+    redis.call('ZADD', recent, now, id)
   else
     redis.call('SADD', active, id)
     redis.call('PERSIST', key)
+    redis.call('ZREM', recent, id)
   end
+  redis.call('ZREMRANGEBYSCORE', recent, '-inf', now - FORGOTTEN_AFTER_MS)
 end
 local answer = {admitted, is_probe, wait, from, reason}
 for _, name in ipairs(FIELDS) do

@@ -64,6 +64,8 @@ class CircuitMirror:
 
     def put(self, provider_id: UUID, circuit: Circuit) -> None:
         """Set what this process made of it alone."""
+        if self._circuits.get(provider_id) == circuit:
+            return
         self._circuits[provider_id] = circuit
         self._changes += 1
         self._changed_at[provider_id] = self._changes

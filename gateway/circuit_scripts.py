@@ -16,6 +16,7 @@ from gateway.circuit import Admission, Circuit, Status, Transition
 
 CHANNEL = "nexus:circuits"
 ACTIVE = "nexus:circuits:active"  # the ids of all circuits that are not plainly closed
+RECENT = "nexus:circuits:recent"  # the ids of those that became so within a day, by the time of it in ms
 SCRIPT = (Path(__file__).parent / "circuit.lua").read_text()
 FIELDS = (
     "status", "consecutive_failures", "probe_successes", "generation", "opened_at_ms", "probe_token",
@@ -38,7 +39,7 @@ def circuit_key(provider_id: UUID) -> str:
 
 
 def script_keys(provider_id: UUID) -> list[str]:
-    return [circuit_key(provider_id), ACTIVE]
+    return [circuit_key(provider_id), ACTIVE, RECENT]
 
 
 def script_arguments(verb: str, provider_id: UUID, *arguments: object, now_ms: int | None = None) -> list[str]:

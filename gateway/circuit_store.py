@@ -30,6 +30,7 @@ from gateway.circuit_scripts import (
     ACTIVE,
     CHANNEL,
     FIELDS,
+    RECENT,
     SCRIPT,
     Answer,
     answer_of,
@@ -49,6 +50,7 @@ RESYNC_SECONDS = 1.0
 _HEARTBEAT_SECONDS = 5.0  # of a silent subscription
 _CALLS_AT_ONCE = 8  # a burst of failures queues here instead of opening a hundred connections
 _AWAY = (RedisError, OSError)  # OSError includes the timeouts of asyncio
+_OVERLAP_MS = 2_000  # a change is never missed for the sake of a clock that was set back a little
 _CANARY = "nexus:circuits:writable"
 
 
@@ -75,6 +77,7 @@ class CircuitBoard:
         self._open_ms = round(open_seconds * 1000)
         self._on_transition = on_transition
         self._clock = clock
+        self._compared_at_ms = 0  # by the server's clock, when the mirror was last compared with it
         self._ahead_ms = 0  # of this clock: the server's clock, to which the states refer
         self._mirror = CircuitMirror()
         self._problem: str | None = None
@@ -168,10 +171,11 @@ class CircuitBoard:
         known = self._mirror.get(provider_id)
         if known.status is Status.CLOSED:
             return self.closed_permit(provider_id)
-        until_ms = known.opened_at_ms + self._open_ms
-        if known.status is Status.HALF_OPEN:
-            until_ms = known.probe_expires_at_ms if known.probe_token else 0
-        left_ms = until_ms - self._now_ms()
+        now_ms = self._now_ms()
+        if known.status is Status.OPEN:
+            left_ms = min(known.opened_at_ms + self._open_ms - now_ms, self._open_ms)  # clocks agree to a few ms only
+        else:
+            left_ms = known.probe_expires_at_ms - now_ms if known.probe_token else 0
         return Refusal(known.status, left_ms / 1000) if left_ms > 0 else None
 
     async def _ask_leave(self, provider_id: UUID, lease_ms: int) -> Permit | Refusal:
@@ -248,11 +252,9 @@ class CircuitBoard:
             if returning:
                 # A full server and a mere replica answer reads, but no circuit can change there.
                 await self._client.set(_CANARY, "1", ex=60)
-            seconds, microseconds = await self._client.time()
-            self._ahead_ms = seconds * 1000 + microseconds // 1000 - round(self._clock() * 1000)
-            members = await cast("Awaitable[set[bytes]]", self._client.smembers(ACTIVE))
+            changed = await self._changed_ids(everything=returning)
             here = self._mirror.known() if returning else self._mirror.unsettled()
-            found = await self._read({UUID(member.decode()) for member in members} | here)
+            found = await self._read(changed | here)
         except _AWAY as error:
             self._lost(error)
             return
@@ -263,6 +265,18 @@ class CircuitBoard:
             return
         for id_, circuit in found.items():
             self._mirror.take_answer(id_, circuit, asked_at=asked_at)
+
+    async def _changed_ids(self, *, everything: bool) -> set[UUID]:
+        """Return the circuits that are not plainly closed, and those that became so since the last time."""
+        since = "-inf" if everything else self._compared_at_ms - _OVERLAP_MS
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.time()
+        pipeline.smembers(ACTIVE)
+        pipeline.zrangebyscore(RECENT, since, "+inf")
+        (seconds, microseconds), active, recent = await pipeline.execute()
+        self._compared_at_ms = seconds * 1000 + microseconds // 1000
+        self._ahead_ms = self._compared_at_ms - round(self._clock() * 1000)
+        return {UUID(member.decode()) for member in (*active, *recent)}
 
     async def _read(self, ids: Iterable[UUID]) -> dict[UUID, Circuit | None]:
         """Return the states that Redis has; None for what it does not know. One round trip."""

@@ -1,6 +1,5 @@
 """The circuit breaker's machine, alone and step by step beside the script that all processes share."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -24,6 +23,7 @@ from gateway.circuit import (
 )
 from gateway.circuit_scripts import (
     ACTIVE,
+    RECENT,
     SCRIPT,
     Answer,
     answer_of,
@@ -32,8 +32,10 @@ from gateway.circuit_scripts import (
     script_arguments,
     script_keys,
 )
+from tests.gateway.boards import own_server
 
 OPEN_MS = OPEN_SECONDS * 1000
+DAY_MS = 24 * 60 * 60 * 1000
 
 
 def fail(circuit: Circuit, times: int, *, now: int = 0) -> Circuit:
@@ -174,9 +176,10 @@ def test_a_reset_closes_it_and_what_was_under_way_decides_nothing() -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[redis.Redis]:
-    client = redis.Redis.from_url(os.environ["REDIS_URL"])
-    yield client
-    client.close()
+    with own_server() as services:
+        client = redis.Redis.from_url(services.start().redis_url)
+        yield client
+        client.close()
 
 
 class Shared:
@@ -188,7 +191,7 @@ class Shared:
 
     def run(self, verb: str, *arguments: object, now: int | None = None) -> Answer:
         given = script_arguments(verb, self.id, *arguments, now_ms=now)
-        raw: list[Any] = self.client.eval(SCRIPT, 2, *script_keys(self.id), *given)
+        raw: list[Any] = self.client.eval(SCRIPT, 3, *script_keys(self.id), *given)
         return answer_of(raw)
 
     @property
@@ -254,6 +257,7 @@ class Twins:
         assert bool(self.shared.client.sismember(ACTIVE, str(self.shared.id))) is not plain
         if self.shared.is_known:
             assert (self.shared.client.ttl(circuit_key(self.shared.id)) > 0) is plain
+            assert (self.shared.client.zscore(RECENT, str(self.shared.id)) is not None) is plain
 
 
 STEP = st.one_of(
@@ -295,6 +299,16 @@ def test_a_generation_never_comes_again_after_the_server_has_forgotten(server: r
     for _ in range(FAILURE_THRESHOLD):
         shared.run("report", Result.FAILURE.value, 0, "", "500", now=2000)
     assert shared.state.generation > before
+
+
+def test_the_list_of_those_that_closed_lately_goes_back_a_day(server: redis.Redis) -> None:
+    first, second = Shared(server), Shared(server)
+    first.run("reset", "another key", now=1000)
+    second.run("reset", "another key", now=1000 + DAY_MS - 1)
+    assert server.zscore(RECENT, str(first.id)) == 1000
+    second.run("reset", "another key", now=1000 + DAY_MS)
+    assert server.zscore(RECENT, str(first.id)) is None
+    assert server.zscore(RECENT, str(second.id)) == 1000 + DAY_MS
 
 
 def test_the_script_goes_by_the_servers_clock(server: redis.Redis) -> None:

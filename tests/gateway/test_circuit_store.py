@@ -1,85 +1,36 @@
-"""The circuit board of several processes' worth of event loops, on a server of its own that may be stopped."""
+"""The circuit board of several processes' worth of event loops."""
 
 import asyncio
-import os
-import shutil
-import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
-from gateway.circuit import Result, Status, Transition
-from gateway.circuit_store import CircuitBoard, Permit, Refusal, reset_circuit
-from nexus.embedded import Endpoints, Services
+from gateway.circuit import Result, Status
+from gateway.circuit_scripts import CHANNEL
+from gateway.circuit_store import Permit, Refusal, read_states, reset_circuit
+from nexus.embedded import Endpoints
 from nexus.redis_clients import sync_client
-
-OPEN_SECONDS = 0.3
-
-
-@pytest.fixture
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
-    folder = Path(f"/tmp/nexus-test-{os.getpid()}-{time.time_ns()}")
-    services = Services(folder, durable=False, postgres=False)
-    endpoints = services.start()
-    yield endpoints
-    services.stop()
-    shutil.rmtree(folder)
-
-
-class Board(CircuitBoard):
-    """A board that notes its transitions."""
-
-    def __init__(self, url: str, open_seconds: float) -> None:
-        self.seen: list[tuple[UUID, Transition]] = []
-        super().__init__(url, open_seconds=open_seconds, on_transition=self._note)
-
-    def _note(self, provider_id: UUID, change: Transition) -> None:
-        self.seen.append((provider_id, change))
-
-    def is_closed(self, provider_id: UUID) -> bool:
-        return self.closed_permit(provider_id) is not None
+from tests.gateway.boards import (
+    OPEN_SECONDS,
+    Board,
+    fail,
+    is_not,
+    open_circuit,
+    own_server,
+    permit,
+    probe_of,
+    run,
+    until,
+)
 
 
-def run(
-    url: str, count: int, play: Callable[[list[Board]], Awaitable[None]], *, open_seconds: float = OPEN_SECONDS
-) -> None:
-    async def main() -> None:
-        boards = [Board(url, open_seconds) for _ in range(count)]
-        for board in boards:
-            await board.start()
-        try:
-            await play(boards)
-        finally:
-            for board in boards:
-                await board.stop()
-
-    asyncio.run(main())
-
-
-async def until(look: Callable[[], bool], *, seconds: float = 3.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.01)
-
-
-def is_not(look: Callable[[UUID], bool], id_: UUID) -> bool:
-    return not look(id_)
-
-
-async def permit(board: Board, id_: UUID) -> Permit:
-    found = board.closed_permit(id_) or await board.acquire(id_, lease_seconds=1)
-    assert isinstance(found, Permit)
-    return found
-
-
-async def fail(board: Board, id_: UUID, times: int = 1) -> None:
-    for _ in range(times):
-        await board.report(id_, await permit(board, id_), Result.FAILURE, "500")
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[Endpoints]:
+    with own_server() as services:
+        yield services.start()
 
 
 def test_failures_in_several_processes_open_it_for_all(valkey: Endpoints) -> None:
@@ -173,28 +124,175 @@ def test_a_changed_provider_starts_afresh(valkey: Endpoints) -> None:
     run(valkey.redis_url, 1, play, open_seconds=30)
 
 
-@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
-def test_without_redis_each_process_goes_on_alone_and_quickly(valkey: Endpoints, how: signal.Signals) -> None:
+def evaluations(url: str) -> int:
+    """Return how often the script ran."""
+    calls = sync_client(url).info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
+    assert isinstance(calls, int)
+    return calls
+
+
+@pytest.mark.parametrize("wrong_by", [-600.0, 172_800.0])
+def test_a_wrong_clock_changes_nothing(valkey: Endpoints, wrong_by: float) -> None:
     async def play(boards: list[Board]) -> None:
-        shared, alone = uuid4(), uuid4()
-        await fail(boards[0], shared, 5)
-        os.kill(valkey.pids["valkey"], how)
-        try:
-            slowest = 0.0
-            for _ in range(5):
-                began = time.monotonic()
-                await fail(boards[0], alone)
-                slowest = max(slowest, time.monotonic() - began)
-            assert slowest < 0.3
-            assert boards[0].backend == "local"
-            assert "alone" in boards[0].detail
-            assert boards[0].closed_permit(alone) is None
-            assert boards[0].closed_permit(shared) is None
-        finally:
-            if how is signal.SIGSTOP:
-                os.kill(valkey.pids["valkey"], signal.SIGCONT)
-        if how is signal.SIGSTOP:
-            await until(lambda: boards[0].backend == "redis", seconds=5)
-            await until(lambda: boards[0].closed_permit(alone) is not None, seconds=5)  # the shared state wins
+        board = boards[0]
+        id_ = await open_circuit(board)
+        refusal = await board.acquire(id_, lease_seconds=1)
+        assert isinstance(refusal, Refusal)
+        assert refusal.retry_after_seconds <= OPEN_SECONDS
+        await probe_of(board, id_)
+
+    run(valkey.redis_url, 1, play, clock=lambda: time.time() + wrong_by)
+
+
+def test_a_crowd_before_a_half_open_circuit_asks_once(valkey: Endpoints) -> None:
+    async def play(boards: list[Board]) -> None:
+        board, other = boards
+        id_ = await open_circuit(board)
+        probe = await probe_of(board, id_)
+        await until(lambda: not other.is_closed(id_))
+        await board.report(id_, probe, Result.NEUTRAL)
+        before = evaluations(valkey.redis_url)
+        answers = await asyncio.gather(*(board.acquire(id_, lease_seconds=5) for _ in range(500)))
+        assert sum(isinstance(answer, Permit) for answer in answers) == 1
+        assert evaluations(valkey.redis_url) - before == 1
+        assert board.backend == "redis"
+
+    run(valkey.redis_url, 2, play)
+
+
+def test_a_crowd_of_failures_is_no_outage(valkey: Endpoints) -> None:
+    async def play(boards: list[Board]) -> None:
+        board, id_ = boards[0], uuid4()
+        permit = board.closed_permit(id_)
+        assert permit is not None
+        await asyncio.gather(*(board.report(id_, permit, Result.FAILURE, "500") for _ in range(500)))
+        assert board.backend == "redis"
+        assert [change.to_status for _, change in board.seen] == [Status.OPEN]
+        clients = sync_client(valkey.redis_url).info("clients")["connected_clients"]
+        assert clients < 20
 
     run(valkey.redis_url, 1, play, open_seconds=30)
+
+
+@pytest.mark.parametrize("steps", range(12))
+def test_a_client_that_leaves_while_its_probe_is_granted_leaves_the_slot_free(valkey: Endpoints, steps: int) -> None:
+    async def play(boards: list[Board]) -> None:
+        board, other = boards
+        id_ = await open_circuit(board)
+        await board.report(id_, await probe_of(board, id_), Result.NEUTRAL)
+        asking = asyncio.create_task(board.acquire(id_, lease_seconds=30))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if not asking.cancel():
+            asking = await give_back(board, id_, asking)
+        await asyncio.gather(asking, return_exceptions=True)
+        await probe_of(other, id_, seconds=1)
+
+    run(valkey.redis_url, 2, play)
+
+
+async def give_back(board: Board, id_: UUID, asked: asyncio.Task[Permit | Refusal]) -> asyncio.Task[Permit | Refusal]:
+    permit = asked.result()
+    assert isinstance(permit, Permit)
+    await board.report(id_, permit, Result.NEUTRAL)
+    return asked
+
+
+def test_a_report_is_told_though_its_caller_leaves(valkey: Endpoints) -> None:
+    async def play(boards: list[Board]) -> None:
+        board, id_ = boards[0], uuid4()
+        for _ in range(5):
+            reporting = asyncio.create_task(fail(board, id_))
+            await asyncio.sleep(0)
+            reporting.cancel()
+            await asyncio.gather(reporting, return_exceptions=True)
+        await until(partial(is_not, board.is_closed, id_))
+        assert [change.to_status for _, change in board.seen] == [Status.OPEN]
+
+    run(valkey.redis_url, 1, play, open_seconds=30)
+
+
+def test_reports_under_way_are_let_through_at_the_stop(valkey: Endpoints) -> None:
+    id_ = uuid4()
+
+    async def play(boards: list[Board]) -> None:
+        for _ in range(5):
+            boards[0].report_soon(id_, Permit(0), Result.FAILURE, "500")
+
+    run(valkey.redis_url, 1, play, open_seconds=30)
+    assert read_states(sync_client(valkey.redis_url), [id_])[id_].status is Status.OPEN
+
+
+def test_a_process_that_starts_later_knows_where_closed_circuits_are(valkey: Endpoints) -> None:
+    id_ = uuid4()
+    reset_circuit(sync_client(valkey.redis_url), id_, "another key")
+
+    async def play(boards: list[Board]) -> None:
+        permits = [permit for board in boards if (permit := board.closed_permit(id_)) is not None]
+        for board, own in zip(boards, permits, strict=True):
+            await board.report(id_, own, Result.FAILURE, "500")
+        await until(partial(is_not, boards[0].is_closed, id_))
+
+    run(valkey.redis_url, 5, play, open_seconds=30)
+
+
+def test_the_reset_of_a_closed_circuit_reaches_who_missed_its_push(valkey: Endpoints) -> None:
+    admin = sync_client(valkey.redis_url)
+
+    async def play(boards: list[Board]) -> None:
+        await until(lambda: admin.pubsub_numsub(CHANNEL)[0][1] == 1)
+        admin.client_kill_filter(_type="pubsub")
+        id_ = uuid4()
+        reset_circuit(admin, id_, "another key")
+        await until(lambda: boards[0].closed_permit(id_) not in (None, Permit(0)))
+
+    run(valkey.redis_url, 1, play, open_seconds=30)
+
+
+def test_a_lost_push_is_a_delay_only(valkey: Endpoints) -> None:
+    admin = sync_client(valkey.redis_url)
+
+    async def play(boards: list[Board]) -> None:
+        board, other = boards
+        await until(lambda: admin.pubsub_numsub(CHANNEL)[0][1] == 2)
+        admin.client_kill_filter(_type="pubsub")
+        id_ = await open_circuit(other)
+        await until(partial(is_not, board.is_closed, id_))
+        reset_circuit(admin, id_, "another key")
+        await until(partial(board.is_closed, id_))
+        await until(lambda: admin.pubsub_numsub(CHANNEL)[0][1] == 2)
+
+    run(valkey.redis_url, 2, play, open_seconds=30)
+
+
+def test_what_is_no_state_on_the_channel_is_left_out(
+    valkey: Endpoints, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gateway.circuit_store.RESYNC_SECONDS", 60)  # the push alone
+    admin = sync_client(valkey.redis_url)
+
+    async def play(boards: list[Board]) -> None:
+        board, other = boards
+        await until(lambda: admin.pubsub_numsub(CHANNEL)[0][1] == 2)
+        for message in ("not json", "[]", "7", '["no id"]', f'["{uuid4()}", "closed"]', f'["{uuid4()}", "ajar"]'):
+            admin.publish(CHANNEL, message)
+        id_ = await open_circuit(other)
+        await until(partial(is_not, board.is_closed, id_))
+
+    run(valkey.redis_url, 2, play, open_seconds=30)
+    assert caplog.text.count("is not a circuit's state") == 12
+
+
+def test_a_reset_is_told_once_and_shared(valkey: Endpoints) -> None:
+    async def play(boards: list[Board]) -> None:
+        board, other = boards
+        id_ = await open_circuit(board)
+        await until(partial(is_not, other.is_closed, id_))
+        await other.reset(id_, "another key")
+        await until(partial(board.is_closed, id_))
+        assert [(c.from_status, c.to_status, c.reason) for _, c in other.seen] == [
+            (Status.OPEN, Status.CLOSED, "another key")
+        ]
+        assert reset_circuit(sync_client(valkey.redis_url), id_, "closed already") is None
+
+    run(valkey.redis_url, 2, play, open_seconds=30)
