@@ -1,10 +1,8 @@
 """One circuit, many processes: real ones, on a real server, some of them killed."""
 
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,11 +14,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from gateway.circuit_store import read_states
-from nexus.embedded import Services
 from nexus.redis_clients import sync_client
+from tests.gateway.boards import OPEN_SECONDS, own_server
 
 ROOT = Path(__file__).parents[2]
-OPEN_SECONDS = 0.3
 
 
 class Process:
@@ -69,12 +66,8 @@ Start = Callable[..., list[Process]]
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    folder = Path(tempfile.mkdtemp(prefix="nexus-test-"))
-    folder.chmod(0o755)  # run by root, the server is an ordinary user's and must get in
-    services = Services(folder, durable=False, postgres=False)
-    yield services.start().redis_url
-    services.stop()
-    shutil.rmtree(folder)
+    with own_server() as services:
+        yield services.start().redis_url
 
 
 @pytest.fixture
