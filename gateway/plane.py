@@ -73,6 +73,7 @@ class DataPlane:
             "configuration": {
                 "ok": ready,
                 "detail": snapshot.problem or f"revision {snapshot.current.revision}",
+                "revision": snapshot.current.revision,
             },
             "database": {"ok": snapshot.problem is None, "detail": snapshot.problem or "answers"},
             "circuits": {

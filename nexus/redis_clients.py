@@ -1,6 +1,6 @@
 """Redis clients with the patience of a hot path: a server that does not answer at once is treated as away.
 
-redis-py's own defaults wait a minute for a stalled server and try again; ours give up after 50 ms. Commands of Redis
+redis-py's own defaults wait a minute for a stalled server and try again; ours give up after 100 ms. Commands of Redis
 6.2 are all that is used, so that a distribution's own server will do.
 """
 
@@ -12,7 +12,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-TIMEOUT_SECONDS = 0.05  # a local or same-zone server answers within a millisecond
+TIMEOUT_SECONDS = 0.1  # a near server answers within a millisecond; the rest is for a process that is late itself
 TLS_CONNECT_SECONDS = 0.25  # a handshake is two more round trips and its arithmetic; once per connection
 _SUBSCRIBER_CONNECT_SECONDS = 1.0
 _HEALTH_CHECK_SECONDS = 5

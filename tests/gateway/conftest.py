@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,8 +12,9 @@ from django.conf import settings
 from django.db import connection
 
 from accounts.keys import display_prefix, generate, hash_key
-from accounts.models import ApiKey, Membership, Role, Tenant, User
+from accounts.models import ApiKey, ConfigRevision, Membership, Role, Tenant, User
 from accounts.rbac import ROLE_SCOPES
+from accounts.revisions import announce
 from gateway.models import ModelRoute, Provider, RequestLog
 from nexus.encryption import Cipher
 from nexus.ids import time_of
@@ -113,16 +113,17 @@ class Client:
         return eventually(look, seconds=5, what=f"the row of {request_id}")
 
 
-@contextmanager
-def known_to(servers: Servers, client: Client, model: str = "gpt-4o") -> Iterator[Client]:
-    """Wait until both doors know the client and its model."""
-    for server in (servers.door, servers.twin):
+def in_force(*servers: Server) -> None:
+    """Wait until the servers work with all that has been committed so far."""
+    revision = ConfigRevision.objects.values_list("revision", flat=True).get()
+    announce()
+    for server in servers:
 
-        def knows(url: str = server.base_url) -> bool:
-            return httpx.get(f"{url}/v1/models/{model}", headers=client.headers).status_code == 200
+        def caught_up(url: str = server.base_url) -> bool:
+            known: int = httpx.get(f"{url}/readyz").json()["checks"]["configuration"]["revision"]
+            return known >= revision
 
-        eventually(knows, what="the new configuration in the snapshot")
-    yield client
+        eventually(caught_up, what=f"configuration revision {revision} in force")
 
 
 @pytest.fixture
@@ -145,17 +146,17 @@ def client(committed: None) -> Client:
 
 
 @pytest.fixture
-def routed(client: Client, upstream: Upstream, servers: Servers) -> Iterator[Client]:
+def routed(client: Client, upstream: Upstream, servers: Servers) -> Client:
     """A client with one provider, known to both doors."""
     client.add_provider(upstream, name="primary")
-    with known_to(servers, client):
-        yield client
+    in_force(servers.door, servers.twin)
+    return client
 
 
 @pytest.fixture
-def failing_over(client: Client, upstream: Upstream, backup: Upstream, servers: Servers) -> Iterator[Client]:
+def failing_over(client: Client, upstream: Upstream, backup: Upstream, servers: Servers) -> Client:
     """A client with two providers: `upstream` first, then `backup`."""
     client.add_provider(backup, name="backup", family="openai_compatible", weight=10)
     client.add_provider(upstream, name="primary", weight=100)
-    with known_to(servers, client):
-        yield client
+    in_force(servers.door, servers.twin)
+    return client

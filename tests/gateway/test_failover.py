@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from gateway.models import RequestLog
-from tests.gateway.conftest import Client, Servers, known_to
+from tests.gateway.conftest import Client, Servers, in_force
 from tests.upstream import Upstream
 
 BODY: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
@@ -155,11 +155,11 @@ def test_a_silent_provider_is_left_for_the_next_one(
     client.add_provider(upstream, name="primary", weight=100, timeout_s=1)
     client.add_provider(backup, name="backup", weight=1, family="openai_compatible")
     upstream.script("hang", "stall_headers", "stall@1")
-    with known_to(servers, client):
-        for stream in (False, False, True):
-            answer = ask(base_url, client, stream=stream)
-            assert answer.status_code == 200
-            assert answer.headers["x-nexus-route"] == "openai=timeout;openai_compatible=200"
+    in_force(servers.door, servers.twin)
+    for stream in (False, False, True):
+        answer = ask(base_url, client, stream=stream)
+        assert answer.status_code == 200
+        assert answer.headers["x-nexus-route"] == "openai=timeout;openai_compatible=200"
 
 
 def test_the_total_deadline_holds_and_is_nobodys_fault(
@@ -169,8 +169,8 @@ def test_the_total_deadline_holds_and_is_nobodys_fault(
     client.tenant.save()
     client.add_provider(upstream, name="primary", timeout_s=60)
     upstream.script("hang", repeat=True)
-    with known_to(servers, client):
-        answer = ask(base_url, client)
+    in_force(servers.door, servers.twin)
+    answer = ask(base_url, client)
     assert answer.status_code == 504
     assert answer.json()["error"]["code"] == "PROVIDER_TIMEOUT"
     assert answer.elapsed.total_seconds() < 2
@@ -184,8 +184,8 @@ def test_the_attempts_of_a_request_are_limited(
     client.add_provider(upstream, name="primary", weight=100)
     client.add_provider(backup, name="backup", weight=1)
     upstream.script("status=500", repeat=True)
-    with known_to(servers, client):
-        answer = ask(base_url, client)
+    in_force(servers.door, servers.twin)
+    answer = ask(base_url, client)
     assert answer.status_code == 502
     assert backup.stats()["requests"] == 0
 
@@ -196,8 +196,8 @@ def test_models_are_named_per_provider(
     client.add_provider(upstream, name="primary", weight=100, models={"gpt-4o": "gpt-4o"})
     client.add_provider(backup, name="backup", weight=1, models={"gpt-4o": "llama-4"}, family="openai_compatible")
     upstream.script("status=500")
-    with known_to(servers, client):
-        answer = ask(base_url, client)
+    in_force(servers.door, servers.twin)
+    answer = ask(base_url, client)
     assert answer.headers["x-nexus-model"] == "llama-4"
     assert backup.log()[-1]["body"]["model"] == "llama-4"
     row = client.row(answer.headers["x-request-id"])
