@@ -25,11 +25,9 @@ from accounts.services import add_member, create_tenant, issue_key
 from billing.models import TenantDailySpend
 from gateway.demo_history import Connection, Day, circuit_events, history
 from gateway.models import Provider
-from gateway.plane import connection_parameters
+from gateway.plane import shipper_of
 from gateway.services import create_provider, update_provider
-from gateway.shipper import Shipper
 from gateway.spool import Spool
-from nexus import partitions
 from nexus.private_files import write_private
 
 SLUG, EMAIL = "demo", "demo@nexus.local"
@@ -133,9 +131,4 @@ def _make_history(tenant: Tenant, key: ApiKey, primary: Provider, backup: Provid
             spool.note(event)
         spool.rotate()
         spool.close()
-        shipper = Shipper(
-            Path(folder),
-            connection_parameters(),
-            make_partitions=lambda: partitions.ensure("request_log", now.date()),
-        )
-        shipper.run(until=lambda: not list(Path(folder).glob("*.sealed")))
+        shipper_of(Path(folder)).run(until=lambda: not list(Path(folder).glob("*.sealed")))

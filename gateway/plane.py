@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +16,12 @@ from gateway.completions import Pipeline
 from gateway.egress import Allowance
 from gateway.records import CircuitChanged
 from gateway.relay import Limits, Relay
+from gateway.shipper import Shipper
 from gateway.snapshot import SnapshotKeeper
 from gateway.snapshot_loader import load
 from gateway.spool import Spool
 from gateway.transport import Transport
+from nexus import partitions
 from nexus.ids import uuid7_at
 
 logger = logging.getLogger(__name__)
@@ -112,6 +116,16 @@ def connection_parameters() -> dict[str, Any]:
         for name, value in parameters.items()
         if name in ("dbname", "user", "password", "host", "port", "sslmode")
     }
+
+
+def shipper_of(folder: Path) -> Shipper:
+    """Return the shipper of a spool folder, for the installation's database."""
+    return Shipper(
+        folder,
+        connection_parameters(),
+        make_partitions=partial(partitions.ensure_days, "request_log"),
+        retention_days=settings.NEXUS_LOG_RETENTION_DAYS,
+    )
 
 
 _plane: DataPlane | None = None

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 from gateway.records import CircuitChanged, Finished, Started
 from gateway.spool_reader import Claim, Harvest, alone, claims, harvest_of
 from nexus.ids import time_of
-from nexus.partitions import DAYS_AHEAD, DAYS_BEHIND
+from nexus.partitions import DAYS_AHEAD
 
 logger = logging.getLogger(__name__)
 BATCH_ROWS = 5000
@@ -56,6 +56,8 @@ ON CONFLICT (tenant_id, day, provider, model) DO UPDATE SET
     output_tokens = tenant_daily_spend.output_tokens + EXCLUDED.output_tokens,
     cost_usd = tenant_daily_spend.cost_usd + EXCLUDED.cost_usd
 """  # noqa: S608  (column names of our own)
+# A row that was moved to another day has a key that depends on when it was moved: only its id tells it again.
+_FORGET_KNOWN = "DELETE FROM stage USING request_log WHERE request_log.id = stage.id"
 _LAST_USED = """
 UPDATE accounts_apikey SET last_used_at = used.at
 FROM (SELECT key_id, max(created_at) AS at FROM stage WHERE key_id IS NOT NULL GROUP BY 1) AS used
@@ -69,12 +71,24 @@ ON CONFLICT (id) DO NOTHING
 
 
 class Shipper:
-    """Ships one folder. `make_partitions` is called when a row's day has none."""
+    """Ships one folder. `make_partitions` is called with the days of rows that have none.
 
-    def __init__(self, folder: Path, connection: Mapping[str, Any], *, make_partitions: Callable[[], object]) -> None:
+    Rows older than `retention_days`, or further ahead than partitions are made, come from a wrong clock or an outage
+    beyond measure: they are kept, in the first or last of these days.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        connection: Mapping[str, Any],
+        *,
+        make_partitions: Callable[[Iterable[date]], object],
+        retention_days: int,
+    ) -> None:
         self._folder = folder
         self._parameters = dict(connection)
         self._make_partitions = make_partitions
+        self._retention_days = retention_days
         self._connection: psycopg.Connection[Any] | None = None
         self._problem: str | None = None
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -139,23 +153,32 @@ class Shipper:
         try:
             self._insert(rows)
         except psycopg.errors.CheckViolation:
-            # No partition takes a row's day: make those of this week, and bring rows from a wrong clock into them.
-            self._make_partitions()
-            self._insert([_clamped(row, datetime.now(UTC)) for row in rows])
-        except psycopg.DataError as error:
+            self._insert_with_partitions(rows)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
             self._insert_one_by_one(rows, error)
 
-    def _insert(self, rows: list[dict[str, Any]]) -> None:
+    def _insert(self, rows: list[dict[str, Any]], *, moved: bool = False) -> None:
         connection = self._connected()
         with connection.transaction():
             connection.execute(_STAGE)
             with connection.cursor().copy(f"COPY stage ({_LIST}) FROM STDIN") as copy:
                 for row in rows:
                     copy.write_row([row[column] for column in _COLUMNS])
+            if moved:
+                connection.execute(_FORGET_KNOWN)
             connection.execute(_SHIP)
             connection.execute(_LAST_USED)
 
-    def _insert_one_by_one(self, rows: list[dict[str, Any]], error: psycopg.DataError) -> None:
+    def _insert_with_partitions(self, rows: list[dict[str, Any]]) -> None:
+        """No partition takes the day of some row: make it, within the days that the log is kept for."""
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        first = today - timedelta(days=self._retention_days)
+        last = today + timedelta(days=DAYS_AHEAD + 1, milliseconds=-1)
+        kept = [{**row, "created_at": min(max(row["created_at"], first), last)} for row in rows]
+        self._make_partitions({row["created_at"].date() for row in kept})
+        self._insert(kept, moved=kept != rows)
+
+    def _insert_one_by_one(self, rows: list[dict[str, Any]], error: psycopg.Error) -> None:
         """A row that the database cannot hold must not keep the others back: it is set aside, and said so."""
         if len(rows) == 1:
             logger.error("Request %s is set aside: %s", rows[0]["id"], error)
@@ -223,10 +246,3 @@ def _row(record: Finished) -> dict[str, Any]:
     row["policy_events"] = Jsonb(record.policy_events)
     row["price"] = Jsonb(record.price) if record.price is not None else None
     return row
-
-
-def _clamped(row: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """Return the row within the days that have partitions; a clock that was far off is no reason to lose it."""
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    first, last = midnight - timedelta(days=DAYS_BEHIND), midnight + timedelta(days=DAYS_AHEAD + 1, milliseconds=-1)
-    return {**row, "created_at": min(max(row["created_at"], first), last)}

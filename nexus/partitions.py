@@ -4,6 +4,7 @@ No DEFAULT partition: it would forbid DETACH CONCURRENTLY. New partitions are bu
 table less than CREATE … PARTITION OF. All of it may run in several processes at once.
 """
 
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -54,11 +55,14 @@ def existing(parent: str) -> dict[str, bool]:
 
 def ensure(parent: str, today: date, *, ahead: int = DAYS_AHEAD, behind: int = DAYS_BEHIND) -> list[str]:
     """Make the missing partitions around a day; return their names. Idempotent."""
+    return ensure_days(parent, [today + timedelta(days=offset) for offset in range(-behind, ahead + 1)])
+
+
+def ensure_days(parent: str, days: Iterable[date]) -> list[str]:
+    """Make the missing partitions of some days; return their names. Idempotent."""
     have = existing(parent)
-    days = [today + timedelta(days=offset) for offset in range(-behind, ahead + 1)]
-    return [
-        partition_name(parent, day) for day in days if partition_name(parent, day) not in have and _attach(parent, day)
-    ]
+    missing = [day for day in sorted(days) if partition_name(parent, day) not in have]
+    return [partition_name(parent, day) for day in missing if _attach(parent, day)]
 
 
 def drop_older(parent: str, than: date) -> list[str]:

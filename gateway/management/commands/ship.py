@@ -1,15 +1,12 @@
 """`manage.py ship`: move request records from this machine's spool to PostgreSQL."""
 
 import signal
-from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from gateway.plane import connection_parameters
-from gateway.shipper import Shipper
-from nexus import partitions
+from gateway.plane import shipper_of
 
 
 class Command(BaseCommand):
@@ -19,11 +16,7 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="ship what is there and end")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        shipper = Shipper(
-            settings.NEXUS_DATA_DIR / "spool",
-            connection_parameters(),
-            make_partitions=lambda: partitions.ensure("request_log", datetime.now(UTC).date()),
-        )
+        shipper = shipper_of(settings.NEXUS_DATA_DIR / "spool")
         if options["once"]:
             self.stdout.write(f"{shipper.ship()} records shipped")
             return
