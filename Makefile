@@ -19,7 +19,8 @@ run: setup ## everything on http://127.0.0.1:8000 until Ctrl-C; ARGS="--port 900
 	@exec .venv/bin/python manage.py up $(ARGS)
 
 test: setup-dev ## the whole suite with branch coverage, on servers and a browser of its own; ARGS="-k circuit"
-	@exec .venv/bin/python -m pytest --cov --cov-report=term $(ARGS)
+	@browser=$$(scripts/browser) && \
+		BROWSER_PATH="$$browser" exec .venv/bin/python -m pytest --cov --cov-report=term $(ARGS)
 
 lint: setup-dev ## style, layers between the apps, missing migrations
 	.venv/bin/ruff check .

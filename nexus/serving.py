@@ -19,8 +19,13 @@ _KEEP_ALIVE_SECONDS = 75  # longer than clients keep an idle connection, so that
 _MANAGE = Path(__file__).resolve().parents[1] / "manage.py"
 
 
-def serve(role: str, listener: socket.socket) -> None:
-    """Serve a role's application until SIGTERM or SIGINT; running requests and streams are finished first."""
+def serve(role: str, listener: socket.socket, *, trusted_proxies: Sequence[str] = ()) -> None:
+    """Serve a role's application until SIGTERM or SIGINT; running requests and streams are finished first.
+
+    Who a client is, X-Forwarded-For says only for a connection from one of `trusted_proxies` (addresses or networks).
+    """
+    # Only our own runtime reaches a Unix socket, and it says who the client is.
+    believed = "*" if listener.family == socket.AF_UNIX else ",".join(trusted_proxies)
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     config = uvicorn.Config(
@@ -37,8 +42,8 @@ def serve(role: str, listener: socket.socket) -> None:
         backlog=BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        # Only our own runtime reaches a Unix socket, and it says who the client is.
-        forwarded_allow_ips="*" if listener.family == socket.AF_UNIX else None,
+        proxy_headers=bool(believed),
+        forwarded_allow_ips=believed,
     )
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -5,6 +5,7 @@ Secrets have no default. A missing or malformed setting raises ImproperlyConfigu
 Every variable is described in `.env.example` and `docs/configuration.md`; a test holds the three together.
 """
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
+from gateway.egress import Allowance
 from nexus import embedded
 from nexus.encryption import Cipher
 from nexus.redis_clients import celery_url
@@ -67,6 +69,8 @@ except ValueError as error:
 _services = embedded.running(NEXUS_DATA_DIR)
 DATABASE_URL = env.str("DATABASE_URL", default=_services.database_url if _services else "")
 REDIS_URL = env.str("REDIS_URL", default=_services.redis_url if _services else "")
+if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
+    raise ImproperlyConfigured("REDIS_URL must begin with redis://, rediss:// or unix://: NEXUS needs Redis or Valkey.")
 _POOL = {"min_size": 0, "max_size": number("NEXUS_DATABASE_POOL", 8, least=1), "timeout": 10}  # connections; seconds
 
 
@@ -139,6 +143,12 @@ if not NEXUS_PUBLIC_URL.startswith(("http://", "https://")):
     raise ImproperlyConfigured("NEXUS_PUBLIC_URL must begin with http:// or https://.")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+NEXUS_TRUSTED_PROXIES = env.list("NEXUS_TRUSTED_PROXIES", default=[])
+for _address in NEXUS_TRUSTED_PROXIES:
+    try:
+        ip_network(_address)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"NEXUS_TRUSTED_PROXIES must list addresses or networks: {error}.") from error
 _HTTPS = NEXUS_PUBLIC_URL.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _HTTPS else None
@@ -187,6 +197,10 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="NEXUS <nexus@localho
 # --- gateway ----------------------------------------------------------------------------------------------------------
 NEXUS_RUNTIME_WORKERS = number("NEXUS_RUNTIME_WORKERS", 0)  # 0: one per core, two at most
 NEXUS_ALLOW_PRIVATE_PROVIDERS = env.str("NEXUS_ALLOW_PRIVATE_PROVIDERS", default="")
+try:
+    Allowance.parse(NEXUS_ALLOW_PRIVATE_PROVIDERS)
+except ValueError as error:
+    raise ImproperlyConfigured(str(error)) from error
 NEXUS_LOG_CONTENT = switch("NEXUS_LOG_CONTENT", default=False)
 NEXUS_MAX_BODY_BYTES = number("NEXUS_MAX_BODY_BYTES", 20 * 1024 * 1024, least=1024)
 NEXUS_CONNECT_TIMEOUT_SECONDS = number("NEXUS_CONNECT_TIMEOUT_SECONDS", 5, least=1)

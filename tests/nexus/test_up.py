@@ -40,12 +40,12 @@ class Installation:
         return ours | {"NEXUS_DATA_DIR": str(self.data_dir)}
 
     def _command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "manage.py", "up", "--no-demo", "--workers", "1", *arguments]
+        return [sys.executable, "manage.py", "up", "--workers", "1", *arguments]
 
-    def start(self) -> None:
+    def start(self, *arguments: str) -> None:
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
-                self._command("--port", str(self.port)),
+                self._command("--port", str(self.port), *arguments),
                 cwd=ROOT,
                 env=self._environment(),
                 stdout=output,
@@ -57,7 +57,7 @@ class Installation:
     def refusal(self, port: int) -> str:
         """Return what a start beside the running one says."""
         refused = subprocess.run(
-            self._command("--port", str(port)),
+            self._command("--no-demo", "--port", str(port)),
             cwd=ROOT, env=self._environment(), capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         assert refused.returncode == 1, refused.stderr
@@ -67,6 +67,12 @@ class Installation:
     @property
     def log(self) -> str:
         return self._log.read_text()
+
+    def paste_the_printed_command(self) -> str:
+        """Run the curl line of the welcome as a user would; return the answer with its headers."""
+        line = self.log[self.log.index("curl ") : self.log.index("\n\nCtrl-C")]
+        command = line.replace("curl", "curl --silent --show-error --fail --include", 1)
+        return subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True, timeout=30).stdout
 
     def children(self) -> list[int]:
         assert self._process is not None
@@ -132,7 +138,7 @@ def installation() -> Iterator[Installation]:
 
 @pytest.mark.timeout(240)
 def test_up_runs_restarts_stops_and_keeps_the_data(installation: Installation) -> None:
-    installation.start()
+    installation.start("--no-demo")
     assert installation.status("/healthz") == 200
     assert installation.status("/accounts/login/") == 200
     installation.query("CREATE TABLE kept AS SELECT 42 AS number")
@@ -153,6 +159,9 @@ def test_up_runs_restarts_stops_and_keeps_the_data(installation: Installation) -
 
     installation.start()
     assert installation.query("SELECT number FROM kept") == (42,)
+    answer = installation.paste_the_printed_command()
+    assert "Hello" in answer
+    assert "x-nexus-simulated: true" in answer
     family = installation.children()
     installation.end(signal.SIGKILL)
     deadline = time.monotonic() + 40

@@ -35,7 +35,7 @@ class Command(BaseCommand):
         except CannotListen as error:
             raise CommandError(str(error)) from None
         if workers == 1:
-            serve(role, listener)
+            serve(role, listener, trusted_proxies=settings.NEXUS_TRUSTED_PROXIES)
             return
         Supervisor(worker_specs(role, listener, workers=workers, env=os.environ)).run()
 
