@@ -126,9 +126,8 @@ def in_force(*servers: Server) -> None:
         eventually(caught_up, what=f"configuration revision {revision} in force")
 
 
-@pytest.fixture
-def client(committed: None) -> Client:
-    """A fresh tenant, whose admin made a key with every scope."""
+def make_client() -> Client:
+    """Make a fresh tenant, whose admin made a key with every scope."""
     name = f"t{secrets.token_hex(6)}"
     tenant = Tenant.objects.create(slug=name, name=name)
     user = User.objects.create(email=f"ada@{name}.example")
@@ -143,6 +142,17 @@ def client(committed: None) -> Client:
         created_by=user,
     )
     return Client(tenant, user, key, row.id)
+
+
+@pytest.fixture
+def client(committed: None) -> Client:
+    return make_client()
+
+
+@pytest.fixture
+def other_client(committed: None) -> Client:
+    """A second tenant, which has nothing to do with the first."""
+    return make_client()
 
 
 @pytest.fixture

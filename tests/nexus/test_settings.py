@@ -40,7 +40,7 @@ def check(tmp_path: Path, *arguments: str, **environment: str) -> "subprocess.Co
 
 def test_the_code_the_example_and_the_documentation_know_the_same_settings() -> None:
     read = set(READ.findall((ROOT / "nexus/settings/base.py").read_text())) | ELSEWHERE
-    example = set(re.findall(r"^#([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M))
+    example = set(re.findall(r"^#([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     table = (ROOT / "docs/configuration.md").read_text().split("## Settings")[1].split("## Production")[0]
     documented = {name for row in table.splitlines() if row.startswith("| `") for name in names_of(row)}
     assert read == example == documented
