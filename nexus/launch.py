@@ -78,8 +78,6 @@ def environment(endpoints: Endpoints, *, data_dir: Path, port: int, allow_privat
         "DJANGO_SETTINGS_MODULE": "nexus.settings.console",
         "PYTHONUNBUFFERED": "1",
     }
-    # A checkout serves its static files itself; WhiteNoise warns in each process that nobody has collected them.
-    found.setdefault("PYTHONWARNINGS", "ignore:No directory at:UserWarning")
     if endpoints.database_url:
         found["DATABASE_URL"] = endpoints.database_url
     if endpoints.redis_url:

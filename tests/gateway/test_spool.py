@@ -83,6 +83,7 @@ def test_of_a_living_owner_only_sealed_segments_are_taken(spool: Spool, tmp_path
     spool.end(finished(TENANT))
     assert claimed(tmp_path) == []
     sealed = spool.rotate()
+    assert sealed is not None
     spool.end(finished(TENANT))
     assert claimed(tmp_path) == [Claim("host-1-1", (sealed,), owner_is_dead=False)]
 

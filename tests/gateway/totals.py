@@ -10,7 +10,7 @@ from django.db.models.functions import Coalesce, TruncDate
 from billing.models import TenantDailySpend
 from gateway.models import RequestLog
 
-Totals = dict[tuple[Any, str, str], tuple[int, int, int, int, Decimal]]
+Totals = dict[tuple[Any, str, str], tuple[Any, ...]]  # requests, unpriced ones, tokens in and out, USD
 
 
 def log_totals(tenant_ids: Iterable[Any]) -> Totals:
