@@ -39,7 +39,7 @@ check: lint types test ## what CI runs
 
 lock: setup-dev ## resolve requirements*.in into requirements*.txt, with hashes; ARGS=--upgrade
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
-	.venv/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes $(ARGS) \
+	.venv/bin/uv pip compile --quiet --no-strip-extras --universal --python-version 3.12 --generate-hashes $(ARGS) \
 		requirements.in -o requirements.txt
-	.venv/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes $(ARGS) \
+	.venv/bin/uv pip compile --quiet --no-strip-extras --universal --python-version 3.12 --generate-hashes $(ARGS) \
 		-c requirements.txt requirements-dev.in -o requirements-dev.txt

@@ -104,3 +104,16 @@ def test_a_broken_environment_is_not_removed_while_no_python_fits(checkout: Path
     assert refused.returncode == 1
     assert "old is not a working Python 3.12 or newer" in refused.stderr
     assert (checkout / ".venv/bin").exists()
+
+
+def test_it_looks_beside_a_python_that_is_too_old(checkout: Path, programs: Path, tmp_path: Path) -> None:
+    """pyenv keeps every version in one folder, which may belong to somebody else."""
+    versions = tmp_path / "versions"
+    (versions / "3.12.9/bin").mkdir(parents=True)
+    program(versions / "3.12.9/bin/python3", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    program(programs / "python3", f'#!/bin/sh\ncase $2 in *base_prefix*) echo "{versions}";; *) exit 1;; esac\n')
+
+    made = set_up(checkout, programs)
+
+    assert made.returncode == 0, made.stderr
+    assert f"({versions}/3.12.9/bin/python3)" in made.stderr
