@@ -1,24 +1,22 @@
-"""What a request costs: Decimal arithmetic over prices per million tokens. Pure once the price table is loaded.
+"""What a request costs: exact arithmetic over prices per million tokens. Pure once the price table is loaded.
 
 Prices come from the genai-prices package, whose data lies in the wheel: nothing is fetched, ever. Where the package
 has no single price (unknown model, price that depends on the amount or the hour), the model is unpriced: a shown gap
 is better than a wrong number.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from functools import lru_cache
 from importlib.metadata import version
 
+import msgspec
 from genai_prices import data_snapshot, types
 
-_MILLION = Decimal(1_000_000)
-_NANO_USD = Decimal("0.000000001")
+_NANO = 1_000_000_000  # billionths of a USD, the unit in which a request's cost is kept
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens of one request. Input includes the cached ones, output the reasoning ones, as OpenAI counts."""
 
     input_tokens: int
@@ -29,26 +27,38 @@ class Usage:
     estimated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """USD per million tokens of each kind."""
+class Price(msgspec.Struct, frozen=True):
+    """USD per million tokens of each kind.
+
+    Costs are sums of whole numbers: of tokens times the prices in units of `1 / scale` USD per million tokens, where
+    `scale` is the power of ten that leaves no price a fraction. No float and no Decimal on a request's way.
+    """
 
     input: Decimal
     output: Decimal
     cached_input: Decimal
     cache_write: Decimal
     source: str
+    _units: tuple[int, int, int, int, int] | None = None
 
-    def cost(self, usage: Usage) -> Decimal:
-        """Return the cost in USD, rounded once, half to even, to a billionth."""
+    def __post_init__(self) -> None:
+        prices = (self.input, self.output, self.cached_input, self.cache_write)
+        scale = 10 ** max(0, *(-int(price.normalize().as_tuple().exponent) for price in prices))
+        msgspec.structs.force_setattr(self, "_units", (*(int(price * scale) for price in prices), scale * 1_000_000))
+
+    def nano_usd(self, usage: Usage) -> int:
+        """Return the cost in billionths of a USD, rounded once, half to even."""
+        assert self._units is not None
+        for_input, for_output, for_cached, for_written, per_usd = self._units
         plain = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
         total = (
-            max(plain, 0) * self.input
-            + usage.cached_tokens * self.cached_input
-            + usage.cache_write_tokens * self.cache_write
-            + usage.output_tokens * self.output
+            (plain * for_input if plain > 0 else 0)
+            + usage.cached_tokens * for_cached
+            + usage.cache_write_tokens * for_written
+            + usage.output_tokens * for_output
         )
-        return (total / _MILLION).quantize(_NANO_USD, rounding=ROUND_HALF_EVEN)
+        whole, rest = divmod(total * _NANO, per_usd)
+        return whole + (rest * 2 > per_usd or (rest * 2 == per_usd and whole % 2))
 
     def as_json(self) -> dict[str, str]:
         """Return the price as a request's row keeps it."""
@@ -59,6 +69,11 @@ class Price:
             "cache_write": str(self.cache_write),
             "source": self.source,
         }
+
+
+def usd(nano: int) -> str:
+    """Return billionths of a USD as a decimal string in USD, with all nine places."""
+    return f"{nano // _NANO}.{nano % _NANO:09d}"
 
 
 _VENDORS = {

@@ -101,7 +101,7 @@ class AnswerStream:
         self._settle()
         self._outcome.close(error.status, error=error, error_class=failure.word or failure.kind.value, retryable=True)
         await self._report(Result.FAILURE, f"stream {failure.fate}")
-        return sse.encode(msgspec.json.encode(error.body(str(self._outcome.id))))
+        return sse.encode(msgspec.json.encode(error.body(self._outcome.id)))
 
     def _settle(self) -> None:
         self._outcome.content_bytes = self._decoder.content_bytes

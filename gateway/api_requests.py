@@ -131,6 +131,7 @@ def request_json(row: RequestLog) -> dict[str, Any]:
         "error_code": row.error_code,
         "retryable": row.retryable,
         "attempts": row.attempts,
+        "decision": row.decision,
         "latency_ms": row.latency_ms,
         "ttft_ms": row.ttft_ms,
         "duration_ms": row.duration_ms,

@@ -32,11 +32,12 @@ class ServiceStarting(NexusError):
 
 @dataclass(slots=True)
 class Call:
-    """One request as a door hands it over. The body is read only once the caller is known."""
+    """One request as a door hands it over: its body, or how to read it once the caller is known."""
 
     endpoint: Endpoint
     authorization: bytes
-    read_body: Callable[[], Awaitable[bytes]]
+    body: bytes | Callable[[], Awaitable[bytes]]
+    fault: NexusError | None = None  # what the door found wrong with the request itself
 
 
 @dataclass(slots=True)
@@ -53,7 +54,10 @@ class Pipeline:
         try:
             caller = outcome.caller = authenticate(self.snapshots.current, call.authorization)
             require_scope(caller, SCOPES[call.endpoint])
-            request = outcome.request = parse(call.endpoint, await call.read_body())
+            if call.fault is not None:
+                raise call.fault
+            body = call.body if isinstance(call.body, bytes) else await call.body()
+            request = outcome.request = parse(call.endpoint, body)
             return await self.relay.answer(caller, request, outcome)
         except NexusError as error:
             outcome.close(error.status, error=error, retryable=_retryable(error.status))

@@ -129,6 +129,5 @@ def _make_history(tenant: Tenant, key: ApiKey, primary: Provider, backup: Provid
             spool.end(record)
         for event in circuit_events(day):
             spool.note(event)
-        spool.rotate()
         spool.close()
-        shipper_of(Path(folder)).run(until=lambda: not list(Path(folder).glob("*.sealed")))
+        shipper_of(Path(folder)).ship()

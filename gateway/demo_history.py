@@ -11,8 +11,8 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from billing.pricing import Usage, find_price
-from gateway.records import CircuitChanged, Finished
+from billing.pricing import Usage, find_price, usd
+from gateway.records import Attempt, CircuitChanged, Finished, RouteFacts
 from nexus.ids import uuid7_at
 
 REQUESTS = 200
@@ -29,6 +29,7 @@ _TRANSITIONS = (
     (113, "half_open", "closed", "2 probes succeeded"),
 )
 _INCIDENT_SECONDS = 120
+_KINDS = {"429": "rate_limit", "timeout": "timeout", "500": "server_error", "503": "server_error", "400": "bad_request"}
 _MODELS = ("gpt-4o-mini", "gpt-4o", "text-embedding-3-small")
 _MODEL_SHARES = (60, 28, 12)
 
@@ -109,14 +110,12 @@ def _failed_over(day: Day, moment: datetime, random: Random, *, first_fate: str)
     return _answered(day, moment, random, day.backup, [_attempt(day.primary, first_fate, spent)])
 
 
-def _answered(
-    day: Day, moment: datetime, random: Random, connection: Connection, before: list[dict[str, Any]]
-) -> Finished:
+def _answered(day: Day, moment: datetime, random: Random, connection: Connection, before: list[Attempt]) -> Finished:
     model = random.choices(_MODELS, _MODEL_SHARES)[0]
     upstream = connection.models[model]
     embeds = model.startswith("text-embedding")
     latency = round(random.lognormvariate(4.4 if embeds else 5.9, 0.35))
-    spent = sum(attempt["ms"] for attempt in before)
+    spent = sum(attempt.ms for attempt in before)
     sent = random.randint(20, 2400)
     generated = 0 if embeds else random.randint(20, 700)
     usage = Usage(input_tokens=sent, output_tokens=generated, cached_tokens=sent // 2 if sent > 1800 else 0)
@@ -136,9 +135,8 @@ def _answered(
         output_tokens=generated,
         cached_tokens=usage.cached_tokens,
         reasoning_tokens=0,
-        cost_usd=format(price.cost(usage), "f") if price else None,
+        cost_usd=usd(price.nano_usd(usage)) if price else None,
         unpriced=price is None,
-        price=price.as_json() if price else None,
     )
 
 
@@ -176,20 +174,21 @@ def _all_failed(day: Day, moment: datetime, random: Random) -> Finished:
 
 
 def _base(day: Day, moment: datetime, model: str, connection: Connection, upstream: str) -> dict[str, Any]:
+    price = find_price(connection.family, upstream)
     return {
         "id": str(uuid7_at(_milliseconds(moment))),
         "tenant": str(day.tenant),
         "key_id": str(day.key),
-        "provider": connection.family,
-        "provider_id": str(connection.id),
         "model": model,
-        "upstream_model": upstream,
-        "simulated": True,
+        "route": RouteFacts(
+            connection.family, str(connection.id), upstream, price.as_json() if price else None, simulated=True
+        ),
     }
 
 
-def _attempt(connection: Connection, fate: str, milliseconds: int) -> dict[str, Any]:
-    return {"provider": connection.family, "provider_id": str(connection.id), "fate": fate, "ms": milliseconds}
+def _attempt(connection: Connection, fate: str, milliseconds: int) -> Attempt:
+    circuit = "open" if fate == "circuit_open" else "closed"
+    return Attempt(connection.family, str(connection.id), fate, milliseconds, circuit, _KINDS.get(fate))
 
 
 def _milliseconds(moment: datetime) -> int:

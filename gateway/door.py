@@ -10,12 +10,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from gateway.completions import Call, Pipeline, authenticate
 from gateway.outcome import Outcome
 from gateway.plane import DataPlane
-from gateway.relay import Reply, error_reply
+from gateway.relay import Reply, error_reply, json_reply
 from gateway.schema import Endpoint
 from gateway.served_models import list_models, show_model
 from nexus.errors import NexusError
@@ -26,9 +24,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 WATCH_AFTER_SECONDS = 0.05
 RECORD_FIRST_BYTES = 64 * 1024
-_ENDPOINTS = {f"/v1/{endpoint.value}": endpoint for endpoint in Endpoint}
+ENDPOINTS = {f"/v1/{endpoint.value}": endpoint for endpoint in Endpoint}
 _MODELS = "/v1/models"
 _PROBES = ("/healthz", "/readyz")
+_FRESH = {"cache-control": "no-store"}
 
 
 class BodyTooLarge(NexusError):
@@ -51,27 +50,27 @@ class MethodNotAllowed(NexusError):
 
 def is_data_plane(path: str) -> bool:
     """Whether the door answers a path itself."""
-    return path in _ENDPOINTS or path == _MODELS or path.startswith("/v1/models/") or path in _PROBES
+    return path in ENDPOINTS or path == _MODELS or path.startswith("/v1/models/") or path in _PROBES
 
 
 def small_answer(plane: DataPlane, method: str, path: str, authorization: bytes) -> Reply:
     """Answer what needs no provider: the model list, the probes, and wrong methods."""
     outcome = Outcome("", plane.spool)
     try:
-        if path in _ENDPOINTS or method not in ("GET", "HEAD"):
-            allowed = "POST" if path in _ENDPOINTS else "GET, HEAD"
+        if path in ENDPOINTS or method not in ("GET", "HEAD"):
+            allowed = "POST" if path in ENDPOINTS else "GET, HEAD"
             raise MethodNotAllowed(f"This path answers {allowed} only.", headers={"allow": allowed})
         if path == "/healthz":
-            return _json(200, {"status": "ok"}, outcome)
+            return json_reply(200, {"status": "ok"}, outcome, _FRESH)
         if path == "/readyz":
             health = plane.health()
             ready = health["configuration"]["ok"]
             body = {"status": "ready" if ready else "not ready", "checks": health}
-            return _json(200 if ready else 503, body, outcome)
+            return json_reply(200 if ready else 503, body, outcome, _FRESH)
         caller = authenticate(plane.snapshots.current, authorization)
         if path == _MODELS:
-            return _json(200, list_models(caller), outcome)
-        return _json(200, show_model(caller, path[len(_MODELS) + 1 :]), outcome)
+            return json_reply(200, list_models(caller), outcome, _FRESH)
+        return json_reply(200, show_model(caller, path[len(_MODELS) + 1 :]), outcome, _FRESH)
     except NexusError as error:
         return error_reply(error, outcome)
 
@@ -87,7 +86,7 @@ class RuntimeDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._plane.started:
             await self._plane.start()
-        endpoint = _ENDPOINTS.get(scope["path"])
+        endpoint = ENDPOINTS.get(scope["path"])
         if endpoint is not None and scope["method"] == "POST":
             await self._serve(endpoint, scope, receive, send)
             return
@@ -186,28 +185,24 @@ class _HangUpWatch:
 
 async def _deliver(reply: Reply, send: Send, *, head_only: bool = False) -> None:
     """Send a reply, and see to it that its record is written before the client can hold the whole answer."""
-    outcome, body = reply.outcome, b"" if head_only else reply.body
+    headers = header_pairs(reply.head)
     if reply.stream is None:
-        if outcome is not None and len(body) <= RECORD_FIRST_BYTES:
-            outcome.close(reply.status)
-        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-        await send({"type": "http.response.body", "body": body})
-        if outcome is not None:
-            outcome.close(reply.status)
+        if reply.outcome is not None and len(reply.body) <= RECORD_FIRST_BYTES:
+            reply.outcome.close(reply.status)
+        headers.append((b"content-length", b"%d" % len(reply.body)))
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if head_only else reply.body})
+        if reply.outcome is not None:
+            reply.outcome.close(reply.status)
         return
-    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     stream = reply.stream
     while block := await stream.next():
         await send({"type": "http.response.body", "body": block, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
-def _json(status: int, body: Any, outcome: Outcome) -> Reply:
-    encoded = msgspec.json.encode(body)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(encoded)),
-        (b"cache-control", b"no-store"),
-        (b"x-request-id", str(outcome.id).encode()),
-    ]
-    return Reply(status, headers, encoded)
+def header_pairs(head: bytes) -> list[tuple[bytes, bytes]]:
+    """Return a reply's headers one by one, as ASGI and Django want them."""
+    pairs = [line.partition(b": ") for line in head.split(b"\r\n")[:-1]]
+    return [(name, value) for name, _, value in pairs]

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.outcome import Attempt
 from gateway.providers.base import Failure, FailureKind
+from gateway.records import Attempt
 from gateway.snapshot import Route
 from nexus.errors import NexusError, NotFound
 
@@ -70,10 +70,13 @@ class StreamInterrupted(NexusError):
     status = 502
 
 
-def for_client(attempts: Sequence[Attempt], *, reopens_in: float | None) -> NexusError:
+def for_client(
+    attempts: Sequence[Attempt], failures_of: Sequence[Failure | None], *, reopens_in: float | None
+) -> NexusError:
     """Return the error of a request that no candidate answered. `reopens_in`: seconds to the first half-open."""
-    details: dict[str, Any] = {"attempts": [_told(attempt) for attempt in attempts]}
-    failures = [attempt.failure for attempt in attempts if attempt.failure is not None]
+    told = [_told(attempt, failure) for attempt, failure in zip(attempts, failures_of, strict=True)]
+    details: dict[str, Any] = {"attempts": told}
+    failures = [failure for failure in failures_of if failure is not None]
     if not failures:
         wait = math.ceil(min(max(reopens_in or 1.0, 1.0), _LONGEST_WAIT_SECONDS))
         return NoProviderAvailable(
@@ -105,13 +108,13 @@ def for_client(attempts: Sequence[Attempt], *, reopens_in: float | None) -> Nexu
     return AllProvidersFailed(f"No provider of this model could answer; the last one: {failures[-1].fate}.", **details)
 
 
-def _told(attempt: Attempt) -> dict[str, Any]:
-    status = attempt.failure.status if attempt.failure else None
+def _told(attempt: Attempt, failure: Failure | None) -> dict[str, Any]:
+    status = failure.status if failure else None
     return {
-        "provider": attempt.family,
+        "provider": attempt.provider,
         "status": status,
         "error": None if status else attempt.fate,
-        "ms": attempt.milliseconds,
+        "ms": attempt.ms,
     }
 
 

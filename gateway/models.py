@@ -77,7 +77,8 @@ class RequestLog(models.Model):
     error_class = models.CharField(max_length=40, null=True)
     error_code = models.CharField(max_length=40, null=True)  # the code of the body the client got
     retryable = models.BooleanField(null=True)
-    attempts = models.JSONField(default=list)  # [{"provider", "provider_id", "fate", "ms"}], in order
+    attempts = models.JSONField(default=list)  # gateway.records.Attempt, in order
+    decision = models.JSONField(null=True)  # gateway.records.Decision: how it was routed, to be replayed
     latency_ms = models.IntegerField(null=True)  # to the upstream's response headers
     ttft_ms = models.IntegerField(null=True)  # to the first content
     duration_ms = models.IntegerField(null=True)  # to the end of the answer

@@ -2,8 +2,8 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -15,8 +15,7 @@ _OURS = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _BODILESS = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """A server: `scheme` is http, https or unix; for unix, `host` is the path of the socket and `port` 0."""
 
     scheme: str
@@ -74,13 +73,21 @@ def _bad_host() -> str:
 
 
 def encode_head(
-    method: bytes, path: bytes, origin: Origin, headers: Iterable[tuple[bytes, bytes]], body_length: int
+    method: bytes, path: bytes, origin: Origin, headers: tuple[tuple[bytes, bytes], ...], body_length: int
 ) -> bytes:
     """The request's head, blank line included; Host and Content-Length are added here and nowhere else.
 
     Raises ValueError for a line break or NUL anywhere, for a path that is no request target, and for headers that would
     make two readers disagree about where the request ends.
     """
+    head = _checked_head(method, path, origin, headers)
+    if body_length or method not in _BODILESS:
+        return b"%bcontent-length: %d\r\n\r\n" % (head, body_length)
+    return head + b"\r\n"
+
+
+@lru_cache(maxsize=4096)  # most heads differ from the last of their route in nothing but the length
+def _checked_head(method: bytes, path: bytes, origin: Origin, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     if not _TARGET.match(path):
         raise ValueError("The request path must not be empty or contain spaces or control characters.")
     lines = [b"%b %b HTTP/1.1" % (method, path), b"host: " + origin.host_header]
@@ -88,11 +95,8 @@ def encode_head(
         if name.lower() in _OURS:
             raise ValueError("Host, Content-Length and Transfer-Encoding are written by the transport.")
         lines.append(name + b": " + value)
-    if body_length or method not in _BODILESS:
-        lines.append(b"content-length: %d" % body_length)
     head = b"\r\n".join(lines)
-    # Counting once over the whole head is cheaper than looking into each value, and finds the same.
     breaks = len(lines) - 1
     if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
         raise ValueError("A header must not contain line breaks or NUL.")
-    return head + b"\r\n\r\n"
+    return head + b"\r\n"

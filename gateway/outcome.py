@@ -1,113 +1,103 @@
 """What became of one request, gathered while it runs and written down exactly once when it is over."""
 
 import time
-from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Any
-from uuid import UUID
 
-from billing.pricing import Usage
+from billing.pricing import Usage, usd
 from gateway.providers.base import Failure
-from gateway.records import Finished, Started
+from gateway.records import Attempt, Decision, Finished, Started
 from gateway.schema import ModelRequest
 from gateway.snapshot import Caller, Route
 from gateway.spool import Spool
 from nexus.errors import NexusError
-from nexus.ids import uuid7
+from nexus.ids import uuid7_text
 
 CLIENT_GONE = 499  # nginx's status for a client that hung up before its answer was whole
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One candidate considered: who, what became of it, and how long that took."""
-
-    family: str
-    provider_id: UUID
-    fate: str
-    milliseconds: int
-    failure: Failure | None = None
-    skipped: bool = False  # its circuit was open: considered, not called
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "provider": self.family,
-            "provider_id": str(self.provider_id),
-            "fate": self.fate,
-            "ms": self.milliseconds,
-        }
-
-
-@dataclass(slots=True)
 class Outcome:
     """The record of one request in the making. Times are seconds of the monotonic clock."""
 
-    endpoint: str
-    spool: Spool
-    started: float = field(default_factory=time.perf_counter)
-    id: UUID = field(default_factory=uuid7)
-    caller: Caller | None = None
-    request: ModelRequest | None = None
-    route: Route | None = None
-    attempts: list[Attempt] = field(default_factory=list)
-    attempt_started: float = 0.0
-    upstream_seconds: float = 0.0  # spent waiting for providers
-    latency_ms: int | None = None
-    first_content_ms: int | None = None
-    overhead_ms: float | None = None
-    usage: Usage | None = None
-    cost: Decimal | None = None
-    content_bytes: int = 0
-    announced: bool = False
-    closed: bool = False
+    __slots__ = (
+        "announced", "attempt_started", "attempts", "caller", "closed", "content_bytes", "cost_nano_usd", "decision",
+        "endpoint", "failures", "first_content_ms", "id", "latency_ms", "overhead_ms", "request", "route", "spool",
+        "started", "upstream_seconds", "usage",
+    )  # fmt: skip
+
+    def __init__(self, endpoint: str, spool: Spool) -> None:
+        self.started = time.perf_counter()
+        self.id = uuid7_text()
+        self.endpoint = endpoint
+        self.spool = spool
+        self.caller: Caller | None = None
+        self.request: ModelRequest | None = None
+        self.route: Route | None = None
+        self.attempts: list[Attempt] = []
+        self.failures: list[Failure | None] = []  # of the attempts, in step with them
+        self.decision: Decision | None = None
+        self.attempt_started = 0.0
+        self.upstream_seconds = 0.0  # spent waiting for providers
+        self.latency_ms: int | None = None
+        self.first_content_ms: int | None = None
+        self.overhead_ms: float | None = None
+        self.usage: Usage | None = None
+        self.cost_nano_usd: int | None = None
+        self.content_bytes = 0
+        self.announced = False
+        self.closed = False
 
     def announce(self) -> None:
         """Write down, before the first upstream byte, that money may be spent: a killed process leaves this much."""
-        if self.announced or self.caller is None or self.request is None:
+        caller, request = self.caller, self.request
+        if self.announced or caller is None or request is None:
             return
         self.announced = True
         self.spool.begin(
             Started(
-                id=str(self.id),
-                tenant=self.caller.tenant_id,
-                key=self.caller.key_id,
-                model=self.request.model,
+                id=self.id,
+                tenant=caller.tenant_id,
+                key=caller.key_id,
+                model=request.model,
                 endpoint=self.endpoint,
-                streamed=self.request.stream,
-                input_estimate=self.request.input_tokens_estimate,
+                streamed=request.stream,
+                input_estimate=request.input_tokens_estimate,
             )
         )
+
+    def note(self, route: Route, fate: str, failure: Failure | None, *, circuit: str = "closed") -> None:
+        """Take down what became of a candidate."""
+        skipped = circuit in ("open", "half_open")
+        milliseconds = 0 if skipped else round((time.perf_counter() - self.attempt_started) * 1000)
+        kind = failure.kind.value if failure is not None else None
+        self.attempts.append(Attempt(route.family, route.id_text, fate, milliseconds, circuit, kind))
+        self.failures.append(failure)
 
     def elapsed_ms(self) -> int:
         return round((time.perf_counter() - self.started) * 1000)
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """Return the headers that tell how the request was routed. Called once, when the answer's head is made."""
-        headers = [(b"x-request-id", str(self.id).encode())]
-        if self.attempts:
-            route = ";".join([f"{attempt.family}={attempt.fate}" for attempt in self.attempts])
-            headers += (
-                (b"x-nexus-attempt", b"%d" % len(self.attempts)),
-                (b"x-nexus-route", route.encode()),
-            )
-        if self.route is not None:
-            headers += (
-                (b"x-nexus-provider", self.route.family.encode()),
-                (b"x-nexus-model", self.route.target.upstream_model.encode("ascii", "replace")),
-            )
-            if self.route.simulated:
-                headers.append((b"x-nexus-simulated", b"true"))
-        if self.latency_ms is not None:
-            headers.append((b"x-nexus-latency-ms", b"%d" % self.latency_ms))
+    def head(self) -> bytes:
+        """Return the headers that tell how the request was routed, one a line. Called once, for the answer's head."""
         self.overhead_ms = (time.perf_counter() - self.started - self.upstream_seconds) * 1000
-        headers.append((b"x-nexus-overhead-ms", b"%.3f" % max(0.0, self.overhead_ms)))
-        return headers
+        overhead = max(0.0, self.overhead_ms)
+        attempts, route = self.attempts, self.route
+        if route is not None and len(attempts) == 1 and self.latency_ms is not None and attempts[0].fate == "200":
+            return b"x-request-id: %b\r\nx-nexus-overhead-ms: %.3f\r\nx-nexus-latency-ms: %d\r\n%b" % (
+                self.id.encode(), overhead, self.latency_ms, route.head_at_once,
+            )  # fmt: skip
+        lines = [b"x-request-id: %b\r\nx-nexus-overhead-ms: %.3f\r\n" % (self.id.encode(), overhead)]
+        if attempts:
+            fates = ";".join([f"{attempt.provider}={attempt.fate}" for attempt in attempts])
+            lines.append(b"x-nexus-attempt: %d\r\nx-nexus-route: %b\r\n" % (len(attempts), fates.encode()))
+        if route is not None:
+            lines.append(route.head)
+        if self.latency_ms is not None:
+            lines.append(b"x-nexus-latency-ms: %d\r\n" % self.latency_ms)
+        return b"".join(lines)
 
     def settle(self, usage: Usage | None) -> None:
         """Take the usage that the provider told, and price it; without a price the cost stays unknown."""
         self.usage = usage
         if usage is not None and self.route is not None and self.route.price is not None:
-            self.cost = self.route.price.cost(usage)
+            self.cost_nano_usd = self.route.price.nano_usd(usage)
 
     def close(
         self,
@@ -135,24 +125,22 @@ class Outcome:
     def _finished(
         self, status: int, error: NexusError | None, error_class: str | None, retryable: bool | None
     ) -> Finished:
-        assert self.caller is not None
-        route, request, usage, cost = self.route, self.request, self.usage, self.cost
-        price = route.price if route else None
+        caller, route, request, usage, cost = self.caller, self.route, self.request, self.usage, self.cost_nano_usd
+        assert caller is not None
         return Finished(
-            id=str(self.id),
-            tenant=self.caller.tenant_id,
-            key_id=self.caller.key_id,
+            id=self.id,
+            tenant=caller.tenant_id,
+            key_id=caller.key_id,
             endpoint=self.endpoint,
             streamed=request.stream if request else False,
-            provider=route.family if route else None,
-            provider_id=str(route.provider_id) if route else None,
+            route=route.facts if route else None,
             model=request.model if request else None,
-            upstream_model=route.target.upstream_model if route else None,
             status=status,
             error_class=error_class or (error.code.lower() if error else None),
             error_code=error.code if error else None,
             retryable=retryable,
-            attempts=[attempt.as_json() for attempt in self.attempts],
+            attempts=self.attempts,
+            decision=self.decision,
             latency_ms=self.latency_ms,
             ttft_ms=self.first_content_ms,
             duration_ms=self.elapsed_ms(),
@@ -162,8 +150,6 @@ class Outcome:
             cached_tokens=usage.cached_tokens if usage else None,
             reasoning_tokens=usage.reasoning_tokens if usage else None,
             usage_estimated=usage.estimated if usage else False,
-            cost_usd=format(cost, "f") if cost is not None else None,
+            cost_usd=usd(cost) if cost is not None else None,
             unpriced=usage is not None and cost is None,
-            price=price.as_json() if price and cost is not None else None,
-            simulated=route.simulated if route else False,
         )

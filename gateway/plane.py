@@ -12,7 +12,7 @@ from django.db import connection
 
 from gateway.circuit import Transition
 from gateway.circuit_store import CircuitBoard
-from gateway.completions import Pipeline
+from gateway.completions import Pipeline, authenticate
 from gateway.egress import Allowance
 from gateway.records import CircuitChanged
 from gateway.relay import Limits, Relay
@@ -22,6 +22,7 @@ from gateway.snapshot_loader import load
 from gateway.spool import Spool
 from gateway.transport import Transport
 from nexus import partitions
+from nexus.errors import NexusError
 from nexus.ids import uuid7_at
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,14 @@ class DataPlane:
     @property
     def started(self) -> bool:
         return self._started
+
+    def knows(self, authorization: bytes) -> bool:
+        """Whether a request comes from a live key; for a first look, the pipeline decides."""
+        try:
+            authenticate(self.snapshots.current, authorization)
+        except NexusError:
+            return False
+        return True
 
     def health(self) -> dict[str, dict[str, Any]]:
         """Return what this process depends on, each with `ok` and `detail`, for /readyz."""

@@ -52,7 +52,7 @@ async def _list_models(transport: Transport, provider: Provider, api_key: str) -
     if api_key:
         headers.append((b"authorization", b"Bearer " + api_key.encode()))
     headers += [(name, str(provider.options[key]).encode()) for key, name in _OPTION_HEADERS if key in provider.options]
-    head = encode_head(b"GET", f"{base_path}/models".encode(), origin, headers, 0)
+    head = encode_head(b"GET", f"{base_path}/models".encode(), origin, tuple(headers), 0)
     loop = asyncio.get_running_loop()
     started = loop.time()
     response = await transport.send(origin, head, b"", first_byte_by=started + LIMIT_SECONDS)

@@ -17,6 +17,55 @@ class Started(msgspec.Struct, tag="started"):
     input_estimate: int
 
 
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One candidate considered: who, what became of it, and how long that took."""
+
+    provider: str  # the family
+    provider_id: str
+    fate: str
+    ms: int
+    circuit: str = "closed"  # as it was met: closed, probe, or the state that let nothing through
+    kind: str | None = None  # the class of its failure; None for an answer, and for one that was skipped
+
+    @property
+    def skipped(self) -> bool:
+        return self.circuit in ("open", "half_open")
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A provider connection that serves the model asked for."""
+
+    provider: str
+    provider_id: str
+    weight: int
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What the router had to choose from, and by which rules."""
+
+    weighted: bool
+    max_attempts: int
+    candidates: list[Candidate]
+
+
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a request was routed: all that the router knew. With the attempts it can be replayed (gateway/routing.py)."""
+
+    plan: Plan
+    draws: list[float] = []
+    ended: str = "answered"  # or: rejected, exhausted, deadline, budget, client_gone
+
+
+class RouteFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is the same for all requests of a route."""
+
+    provider: str
+    provider_id: str
+    upstream_model: str
+    price: dict[str, str] | None = None
+    simulated: bool = False
+
+
 class Finished(msgspec.Struct, tag="finished", omit_defaults=True):
     """A request is over: one row of the request log, whose columns the fields are named for."""
 
@@ -26,14 +75,13 @@ class Finished(msgspec.Struct, tag="finished", omit_defaults=True):
     status: int
     key_id: str | None = None
     streamed: bool = False
-    provider: str | None = None
-    provider_id: str | None = None
+    route: RouteFacts | None = None
     model: str | None = None
-    upstream_model: str | None = None
     error_class: str | None = None
     error_code: str | None = None
     retryable: bool | None = None
-    attempts: list[dict[str, Any]] = []
+    attempts: list[Attempt] = []
+    decision: Decision | None = None
     latency_ms: int | None = None
     ttft_ms: int | None = None
     duration_ms: int | None = None
@@ -45,10 +93,8 @@ class Finished(msgspec.Struct, tag="finished", omit_defaults=True):
     usage_estimated: bool = False
     cost_usd: str | None = None
     unpriced: bool = False
-    price: dict[str, str] | None = None
     prompt_version: str | None = None
     policy_events: list[dict[str, Any]] = []
-    simulated: bool = False
 
 
 class CircuitChanged(msgspec.Struct, tag="circuit"):
@@ -66,3 +112,12 @@ class CircuitChanged(msgspec.Struct, tag="circuit"):
 Record = Started | Finished | CircuitChanged
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Record).decode
+
+
+def encoded[Part: msgspec.Struct](part: Part) -> Part:
+    """Return a part of a record encoded once and for all: what it says is copied into every record it stands in.
+
+    The type stays the part's own for the type checker; at run time it is bytes that only the encoder can use.
+    """
+    raw: Any = msgspec.Raw(encode(part))
+    return raw  # type: ignore[no-any-return]

@@ -7,43 +7,50 @@ first's.
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 import msgspec
 
+from billing.pricing import usd
 from gateway.answer_stream import AnswerStream
 from gateway.circuit import Result
 from gateway.circuit_store import CircuitBoard, Permit, Refusal
 from gateway.failures import ModelNotFound, UpstreamRejected, for_client, without_secrets
 from gateway.origin import encode_head
-from gateway.outcome import CLIENT_GONE, Attempt, Outcome
+from gateway.outcome import CLIENT_GONE, Outcome
 from gateway.providers.base import Completion, Failure, FailureKind
-from gateway.routing import in_order
+from gateway.records import Decision
+from gateway.routing import Walk, draws_for, in_order
 from gateway.schema import ModelRequest
-from gateway.snapshot import Caller, Route
+from gateway.snapshot import Caller, ModelRoutes, Route
 from gateway.transport import Response, Transport
 from gateway.transport_errors import BadResponse, ConnectTimedOut, ReadTimedOut, TransportError
 from nexus.errors import NexusError
 
-REPEATS = 2  # times the last candidate is asked again when no other is left
 LONGEST_PAUSE_SECONDS = 5.0  # a retry-after beyond this is not waited for
+REPEAT_SHARE = 0.2  # of the requests under way may be asking a provider again, or three if that is more:
+REPEATS_AT_LEAST = 3  # a provider in trouble is not helped by everybody's second and third try
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
-_JSON = (b"content-type", b"application/json")
-_SSE = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache, no-transform"),
-    (b"x-accel-buffering", b"no"),
-]
+_SSE = (
+    b"content-type: text/event-stream; charset=utf-8\r\n"
+    b"cache-control: no-cache, no-transform\r\n"
+    b"x-accel-buffering: no\r\n"
+)
 
 
 @dataclass(slots=True)
 class Reply:
-    """The answer for the client: whole, or a stream to be read to its end or closed."""
+    """The answer for the client: whole, or a stream to be read to its end or closed.
+
+    `head` holds the headers as they go over the wire, each line with its line end, but for those that frame the body.
+    """
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    head: bytes
     body: bytes = b""
     stream: AnswerStream | None = None
     outcome: Outcome | None = None
@@ -72,67 +79,100 @@ class Relay:
     circuits: CircuitBoard
     limits: Limits
     random: Random = field(default_factory=Random)
+    under_way: int = 0  # requests
+    repeating: int = 0  # those of them that ask a provider again
 
     async def answer(self, caller: Caller, request: ModelRequest, outcome: Outcome) -> Reply:
         """Return the first candidate's answer that is one. Raises NexusError when there is none."""
         routes = caller.tenant.routes.get(request.model)
-        if not routes:
+        if routes is None:
             raise ModelNotFound(
                 f"No enabled provider of your tenant serves the model `{request.model}`. "
                 "GET /v1/models lists those that are served.",
                 param="model",
             )
-        return await _Journey(self, caller, request, outcome).run(
-            in_order(routes, weighted=caller.tenant.weighted, random=self.random)
-        )
+        self.under_way += 1
+        try:
+            return await _Journey(self, caller, request, outcome, routes).run()
+        finally:
+            self.under_way -= 1
+
+    def may_repeat(self) -> bool:
+        """Whether one more request may ask a provider again now."""
+        return self.repeating < max(REPEATS_AT_LEAST, REPEAT_SHARE * self.under_way)
 
 
 class _Journey:
     """One request on its way through the candidates."""
 
-    __slots__ = ("calls_left", "circuits", "deadline", "loop", "outcome", "relay", "reopens_in", "request")
+    __slots__ = (
+        "circuits", "deadline", "draws", "loop", "outcome", "over", "relay", "reopens_in", "request", "routes", "walk",
+    )  # fmt: skip
 
-    def __init__(self, relay: Relay, caller: Caller, request: ModelRequest, outcome: Outcome) -> None:
+    def __init__(
+        self, relay: Relay, caller: Caller, request: ModelRequest, outcome: Outcome, routes: ModelRoutes
+    ) -> None:
+        tenant = caller.tenant
         self.relay = relay
         self.circuits = relay.circuits
         self.request = request
         self.outcome = outcome
+        self.routes = routes
         self.loop = asyncio.get_running_loop()
-        self.deadline = self.loop.time() + caller.tenant.deadline_seconds
-        self.calls_left = caller.tenant.max_attempts
+        self.deadline = self.loop.time() + tenant.deadline_seconds
         self.reopens_in: float | None = None
+        self.over = False
+        self.draws = draws_for(routes.candidates, weighted=tenant.weighted, random=relay.random)
+        order = in_order(routes.candidates, weighted=tenant.weighted, draws=self.draws)
+        self.walk = Walk(order, calls=tenant.max_attempts)
+        # How it was routed, if it ends with an answer; any other end says so.
+        outcome.decision = Decision(routes.plan, self.draws) if self.draws else routes.decision
 
-    async def run(self, candidates: list[Route]) -> Reply:
-        last: tuple[Route, Failure] | None = None
-        for route in candidates:
-            if self.calls_left <= 0 or self.loop.time() >= self.deadline:
-                break
-            result = await self._try(route)
+    async def run(self) -> Reply:
+        walk = self.walk
+        failure: Failure | None = None
+        while (route := walk.next()) is not None and self.loop.time() < self.deadline:
+            if walk.repeating:
+                result = await self._again(route, failure)
+            else:
+                result = await self._try(route)
             if isinstance(result, Reply):
                 return result
-            if result is not None:
-                last = (route, result)
-        if last is not None:
-            again = await self._again(*last)
-            if again is not None:
-                return again
-        raise for_client(self.outcome.attempts, reopens_in=self.reopens_in)
-
-    async def _again(self, route: Route, failure: Failure) -> Reply | None:
-        """No other candidate is left: ask the last one again, after a pause that honours its retry-after."""
-        for repeat in range(REPEATS):
-            pause = failure.retry_after_seconds
-            if pause is None:
-                pause = self.relay.random.uniform(0, min(1.0, 0.1 * 2**repeat))  # full jitter
-            out_of_time = pause > LONGEST_PAUSE_SECONDS or self.loop.time() + pause >= self.deadline
-            if out_of_time or not failure.may_repeat or self.calls_left <= 0:
-                return None
-            await asyncio.sleep(pause)
-            result = await self._try(route)
-            if result is None or isinstance(result, Reply):
-                return result
+            if result is None:
+                continue
             failure = result
-        return None
+            if failure.kind is FailureKind.REQUEST:
+                self._ended("rejected")
+                raise UpstreamRejected(failure, without_secrets(failure.message, route))
+        self._ended("exhausted" if self.loop.time() < self.deadline else "deadline")
+        raise for_client(self.outcome.attempts, self.outcome.failures, reopens_in=self.reopens_in)
+
+    def _ended(self, how: str) -> None:
+        """Record that no answer ended this way; the first word stands."""
+        if not self.over:
+            self.over = True
+            self.outcome.decision = Decision(self.routes.plan, self.draws, how)
+
+    async def _again(self, route: Route, failure: Failure | None) -> Reply | Failure | None:
+        """Ask the last candidate again, after a pause that honours its retry-after; None if that is not to be."""
+        assert failure is not None
+        pause = failure.retry_after_seconds
+        if pause is None:
+            pause = self.relay.random.uniform(0, min(1.0, 0.1 * 2 ** (len(self.outcome.attempts) - 1)))  # full jitter
+        if pause > LONGEST_PAUSE_SECONDS or self.loop.time() + pause >= self.deadline:
+            self._ended("deadline")
+            self.walk.give_up()
+            return None
+        if not self.relay.may_repeat():
+            self._ended("budget")
+            self.walk.give_up()
+            return None
+        self.relay.repeating += 1
+        try:
+            await asyncio.sleep(pause)
+            return await self._try(route)
+        finally:
+            self.relay.repeating -= 1
 
     async def _try(self, route: Route) -> Reply | Failure | None:
         """Return the answer, the failure, or None where the circuit let no request through."""
@@ -143,16 +183,14 @@ class _Journey:
         if isinstance(permit, Refusal):
             self._skip(route, permit)
             return None
-        self.calls_left -= 1
         result = await self._call(route, permit)
         if isinstance(result, Reply):
             return result
-        self._note(route, result.fate, result)
+        self.walk.failed(route, may_repeat=result.may_repeat)
+        self._note(route, permit, result.fate, result)
         blame = Result.FAILURE if result.counts_for_breaker else Result.NEUTRAL
         if circuits.needs_report(provider_id, permit, blame):
             await circuits.report(provider_id, permit, blame, result.fate)
-        if result.kind is FailureKind.REQUEST:
-            raise UpstreamRejected(result, without_secrets(result.message, route))
         return result
 
     async def _call(self, route: Route, permit: Permit) -> Reply | Failure:
@@ -173,7 +211,8 @@ class _Journey:
         except BaseException:
             # The client left, or the process is stopping: the upstream call ends with us and decides nothing.
             outcome.upstream_seconds += time.perf_counter() - sent
-            self._note(route, "client_gone", None)
+            self._note(route, permit, "client_gone", None)
+            self._ended("client_gone")
             if response is not None:
                 response.close()
             if permit.is_probe:
@@ -209,13 +248,13 @@ class _Journey:
         outcome = self.outcome
         outcome.first_content_ms = outcome.elapsed_ms()
         outcome.settle(answer.usage)
-        self._note(route, "200", None)
+        self._note(route, permit, "200", None)
         if self.circuits.needs_report(route.provider_id, permit, Result.SUCCESS):
             await self.circuits.report(route.provider_id, permit, Result.SUCCESS, "200")
-        headers = [_JSON, *outcome.headers(), (b"content-length", b"%d" % len(answer.body))]
-        if outcome.cost is not None:
-            headers.append((b"x-nexus-cost-usd", format(outcome.cost, "f").encode()))
-        return Reply(200, headers, answer.body, outcome=outcome)
+        head = b"content-type: application/json\r\n" + outcome.head()
+        if outcome.cost_nano_usd is not None:
+            head += b"x-nexus-cost-usd: %b\r\n" % usd(outcome.cost_nano_usd).encode()
+        return Reply(200, head, answer.body, outcome=outcome)
 
     async def _commit(self, route: Route, permit: Permit, response: Response, first_by: float) -> Reply | Failure:
         """Read until the first content; until then nothing has reached the client."""
@@ -230,7 +269,7 @@ class _Journey:
         outcome = self.outcome
         outcome.upstream_seconds += time.perf_counter() - outcome.attempt_started
         outcome.first_content_ms = outcome.elapsed_ms()
-        self._note(route, "200", None)
+        self._note(route, permit, "200", None)
         if permit.is_probe:
             # A probe is judged at its first content, so that its slot is not held for the length of an answer.
             await self.circuits.report(route.provider_id, permit, Result.SUCCESS, "first content")
@@ -245,7 +284,7 @@ class _Journey:
             idle_seconds=self.relay.limits.idle_seconds,
             ends_by=self.loop.time() + self.relay.limits.stream_total_seconds,
         )
-        return Reply(200, [*_SSE, *outcome.headers()], stream=stream, outcome=outcome)
+        return Reply(200, _SSE + outcome.head(), stream=stream, outcome=outcome)
 
     def _failure_of(self, error: TransportError, first_by: float) -> Failure:
         self.outcome.upstream_seconds += time.perf_counter() - self.outcome.attempt_started
@@ -260,16 +299,20 @@ class _Journey:
         if refusal.retry_after_seconds is not None:
             wait = refusal.retry_after_seconds
             self.reopens_in = wait if self.reopens_in is None else min(self.reopens_in, wait)
-        self.outcome.attempts.append(Attempt(route.family, route.provider_id, "circuit_open", 0, skipped=True))
+        self.walk.skipped()
+        self.outcome.note(route, "circuit_open", None, circuit=refusal.status.value)
 
-    def _note(self, route: Route, fate: str, failure: Failure | None) -> None:
-        milliseconds = round((time.perf_counter() - self.outcome.attempt_started) * 1000)
-        self.outcome.attempts.append(Attempt(route.family, route.provider_id, fate, milliseconds, failure))
+    def _note(self, route: Route, permit: Permit, fate: str, failure: Failure | None) -> None:
+        self.outcome.note(route, fate, failure, circuit="probe" if permit.token else "closed")
 
 
 def error_reply(error: NexusError, outcome: Outcome) -> Reply:
     """Return the answer that tells an error in OpenAI's shape, and close the record."""
-    body = msgspec.json.encode(error.body(str(outcome.id)))
-    headers = [_JSON, *outcome.headers(), (b"content-length", b"%d" % len(body))]
-    headers += [(name.encode(), value.encode("latin-1", "replace")) for name, value in error.headers.items()]
-    return Reply(error.status, headers, body, outcome=outcome)
+    return json_reply(error.status, error.body(outcome.id), outcome, error.headers)
+
+
+def json_reply(status: int, body: Any, outcome: Outcome, headers: Mapping[str, str]) -> Reply:
+    """Return a JSON answer of our own, with further headers, whose values hold no line breaks."""
+    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+    head = b"content-type: application/json\r\n" + outcome.head() + "".join(lines).encode("latin-1", "replace")
+    return Reply(status, head, msgspec.json.encode(body), outcome=outcome)

@@ -1,13 +1,13 @@
 """A client's request as parsed from bytes: what the gateway must know, and the body itself, unknown fields included.
 
-The body is not decoded into objects and encoded again: for an OpenAI-compatible upstream its bytes pass through, and
-where `model` or `stream_options` must change only those two members are replaced.
+For an OpenAI-compatible upstream the body's bytes pass through, and where `model` or `stream_options` must change only
+those two members are replaced.
 """
 
-import re
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
+import jiter
 import msgspec
 
 from nexus.errors import InvalidRequest
@@ -27,35 +27,10 @@ SCOPES = {
     Endpoint.EMBEDDINGS: "embeddings:write",
 }
 
-_ModelName = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-
-
-class _Head(msgspec.Struct):
-    model: _ModelName
-    stream: bool | None = False
-    stream_options: dict[str, Any] | None = None
-
-
-class _ChatHead(_Head, kw_only=True):
-    messages: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)]
-
-
-class _CompletionHead(_Head, kw_only=True):
-    prompt: str | list[Any]
-
-
-class _EmbeddingHead(_Head, kw_only=True):
-    input: str | list[Any]
-
-
-_DECODERS: dict[Endpoint, msgspec.json.Decoder[_ChatHead | _CompletionHead | _EmbeddingHead]] = {
-    Endpoint.CHAT: msgspec.json.Decoder(_ChatHead),
-    Endpoint.COMPLETIONS: msgspec.json.Decoder(_CompletionHead),
-    Endpoint.EMBEDDINGS: msgspec.json.Decoder(_EmbeddingHead),
-}
+_CONTENT = {Endpoint.CHAT: "messages", Endpoint.COMPLETIONS: "prompt", Endpoint.EMBEDDINGS: "input"}
+_LONGEST_MODEL_NAME = 200
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.encode
-_MEMBER_AT_FAULT = re.compile(r"at `\$\.([A-Za-z_]+)|field `([A-Za-z_]+)`")
 
 
 class ModelRequest(msgspec.Struct, frozen=True):
@@ -66,6 +41,7 @@ class ModelRequest(msgspec.Struct, frozen=True):
     stream: bool
     include_usage: bool
     body: bytes
+    payload: dict[str, Any]  # the body, parsed
 
     @property
     def input_tokens_estimate(self) -> int:
@@ -87,26 +63,40 @@ class ModelRequest(msgspec.Struct, frozen=True):
 
 
 def parse(endpoint: Endpoint, body: bytes) -> ModelRequest:
-    """Parse and check a request body. Raises InvalidRequest, which names the member at fault."""
+    """Parse and check a request body. Raises InvalidRequest, which names the member at fault.
+
+    What two JSON parsers may read differently is refused, since the provider's own parser is one of the two: a name
+    twice in one object, NaN and infinities, text that is no Unicode, integers of thousands of digits.
+    """
     try:
-        head = _DECODERS[endpoint].decode(body)
-    except msgspec.ValidationError as error:
-        raise _explain(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        payload = jiter.from_json(body, catch_duplicate_keys=True, allow_inf_nan=False, cache_mode="keys")
+    except ValueError as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
-    except RecursionError:
-        raise InvalidRequest("The body is nested too deeply.") from None
-    options = head.stream_options or {}
+    if type(payload) is not dict:
+        raise InvalidRequest("The body must be a JSON object.")
+    model, stream, options = payload.get("model"), payload.get("stream"), payload.get("stream_options")
+    if type(model) is not str or not 0 < len(model) <= _LONGEST_MODEL_NAME:
+        raise InvalidRequest(f"`model` must be a text of 1 to {_LONGEST_MODEL_NAME} characters.", param="model")
+    if stream is not None and type(stream) is not bool:
+        raise InvalidRequest("`stream` must be true or false.", param="stream")
+    if options is not None and type(options) is not dict:
+        raise InvalidRequest("`stream_options` must be an object.", param="stream_options")
+    _check_content(endpoint, payload)
     return ModelRequest(
         endpoint=endpoint,
-        model=head.model,
-        stream=bool(head.stream) and endpoint is not Endpoint.EMBEDDINGS,
-        include_usage=options.get("include_usage") is True,
+        model=model,
+        stream=stream is True and endpoint is not Endpoint.EMBEDDINGS,
+        include_usage=options is not None and options.get("include_usage") is True,
         body=body,
+        payload=payload,
     )
 
 
-def _explain(error: msgspec.ValidationError) -> InvalidRequest:
-    found = _MEMBER_AT_FAULT.search(str(error))
-    param = (found.group(1) or found.group(2)) if found else None
-    return InvalidRequest(f"{error}.", param=param)
+def _check_content(endpoint: Endpoint, payload: dict[str, Any]) -> None:
+    name = _CONTENT[endpoint]
+    content = payload.get(name)
+    if endpoint is Endpoint.CHAT:
+        if type(content) is not list or not content:
+            raise InvalidRequest("`messages` must be a list of at least one message.", param=name)
+    elif type(content) is not str and type(content) is not list:
+        raise InvalidRequest(f"`{name}` must be a text or a list.", param=name)

@@ -22,5 +22,5 @@ def show_model(caller: Caller, name: str) -> dict[str, Any]:
 
 
 def _model(name: str, caller: Caller) -> dict[str, Any]:
-    families = sorted({route.family for route in caller.tenant.routes[name]})
+    families = sorted({route.family for route in caller.tenant.routes[name].candidates})
     return {"id": name, "object": "model", "created": _CREATED, "owned_by": ",".join(families)}

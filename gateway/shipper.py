@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 from psycopg.types.json import Jsonb
 
@@ -30,8 +31,8 @@ LONGEST_PAUSE_SECONDS = 10.0
 
 _COLUMNS = (
     "id", "created_at", "tenant_id", "key_id", "endpoint", "streamed", "provider", "provider_id", "model",
-    "upstream_model", "status", "error_class", "error_code", "retryable", "attempts", "latency_ms", "ttft_ms",
-    "duration_ms", "overhead_ms", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens",
+    "upstream_model", "status", "error_class", "error_code", "retryable", "attempts", "decision", "latency_ms",
+    "ttft_ms", "duration_ms", "overhead_ms", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens",
     "usage_estimated", "cost_usd", "unpriced", "price", "prompt_version", "policy_events", "simulated",
 )  # fmt: skip
 _LIST = ", ".join(_COLUMNS)
@@ -242,7 +243,12 @@ def _row(record: Finished) -> dict[str, Any]:
     row = {column: getattr(record, column, None) for column in _COLUMNS}
     row["created_at"] = time_of(UUID(record.id))
     row["tenant_id"] = record.tenant
-    row["attempts"] = Jsonb(record.attempts)
+    row["attempts"] = Jsonb(msgspec.to_builtins(record.attempts))
     row["policy_events"] = Jsonb(record.policy_events)
-    row["price"] = Jsonb(record.price) if record.price is not None else None
+    row["decision"] = Jsonb(msgspec.to_builtins(record.decision)) if record.decision is not None else None
+    route = record.route
+    row["simulated"] = route is not None and route.simulated
+    if route is not None:
+        row |= {"provider": route.provider, "provider_id": route.provider_id, "upstream_model": route.upstream_model}
+        row["price"] = Jsonb(route.price) if route.price is not None and record.cost_usd is not None else None
     return row

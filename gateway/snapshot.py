@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from accounts.revisions import CHANNEL
 from billing.pricing import Price
 from gateway.providers.base import Adapter, Target
+from gateway.records import Decision, Plan, RouteFacts
 from gateway.transport import Origin
 from nexus.redis_clients import subscriber_client
 
@@ -34,6 +35,7 @@ class Route:
     """One provider connection as it serves one public model name."""
 
     provider_id: UUID
+    id_text: str  # the same id, as records hold it
     name: str
     adapter: Adapter
     origin: Origin
@@ -41,11 +43,19 @@ class Route:
     weight: int
     timeout_seconds: int  # until the first content
     price: Price | None
-    simulated: bool
+    family: str
+    facts: RouteFacts  # what each record of this route repeats, encoded
+    head: bytes  # the headers that every answer of this route has, one a line
+    head_at_once: bytes  # the same, where it answered as the first candidate at its first attempt
 
-    @property
-    def family(self) -> str:
-        return self.adapter.family
+
+@dataclass(frozen=True, slots=True)
+class ModelRoutes:
+    """The candidates of one public model name, highest weight first."""
+
+    candidates: tuple[Route, ...]
+    plan: Plan
+    decision: Decision  # the record of a request that takes the first one without any draw, encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,7 @@ class TenantConfig:
     weighted: bool
     max_attempts: int
     deadline_seconds: int
-    routes: Mapping[str, tuple[Route, ...]]  # by public model name
+    routes: Mapping[str, ModelRoutes]  # by public model name
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +100,7 @@ class Snapshot:
         """Return the tenant whose provider this is, None when no enabled route leads to it any more."""
         for tenant in self.tenants.values():
             for routes in tenant.routes.values():
-                if any(route.provider_id == provider_id for route in routes):
+                if any(route.provider_id == provider_id for route in routes.candidates):
                     return tenant.id
         return None
 

@@ -14,7 +14,8 @@ from billing.pricing import find_price
 from gateway.models import ModelRoute, Provider
 from gateway.providers.base import Target
 from gateway.providers.registry import FAMILIES
-from gateway.snapshot import Caller, Route, Snapshot, TenantConfig
+from gateway.records import Candidate, Decision, Plan, RouteFacts, encoded
+from gateway.snapshot import Caller, ModelRoutes, Route, Snapshot, TenantConfig
 from gateway.transport import parse_base_url
 from nexus.encryption import Cipher, SecretUnreadable
 
@@ -71,20 +72,29 @@ def _load_tenants(tenant_ids: set[UUID] | None) -> dict[UUID, TenantConfig]:
     rows = Tenant.objects.all() if tenant_ids is None else Tenant.objects.filter(id__in=tenant_ids)
     tenants = list(rows)
     routes = _load_routes([tenant.id for tenant in tenants])
-    return {
-        tenant.id: TenantConfig(
-            id=tenant.id,
-            slug=tenant.slug,
-            weighted=tenant.routing_strategy == RoutingStrategy.WEIGHTED,
-            max_attempts=tenant.max_attempts,
-            deadline_seconds=tenant.deadline_s,
-            routes=routes.get(tenant.id, {}),
-        )
-        for tenant in tenants
-    }
+    return {tenant.id: _tenant(tenant, routes.get(tenant.id, {})) for tenant in tenants}
 
 
-def _load_routes(tenant_ids: Iterable[UUID]) -> Mapping[UUID, Mapping[str, tuple[Route, ...]]]:
+def _tenant(tenant: Tenant, routes: Mapping[str, list[Route]]) -> TenantConfig:
+    weighted = tenant.routing_strategy == RoutingStrategy.WEIGHTED
+    return TenantConfig(
+        id=tenant.id,
+        slug=tenant.slug,
+        weighted=weighted,
+        max_attempts=tenant.max_attempts,
+        deadline_seconds=tenant.deadline_s,
+        routes={model: _model_routes(found, weighted, tenant.max_attempts) for model, found in routes.items()},
+    )
+
+
+def _model_routes(routes: list[Route], weighted: bool, max_attempts: int) -> ModelRoutes:
+    candidates = tuple(sorted(routes, key=lambda route: -route.weight))
+    known = [Candidate(route.family, route.id_text, route.weight) for route in candidates]
+    plan = encoded(Plan(weighted, max_attempts, known))
+    return ModelRoutes(candidates, plan, encoded(Decision(plan)))
+
+
+def _load_routes(tenant_ids: Iterable[UUID]) -> Mapping[UUID, Mapping[str, list[Route]]]:
     cipher = Cipher(settings.NEXUS_ENCRYPTION_KEYS)
     by_model: dict[UUID, dict[str, list[Route]]] = defaultdict(lambda: defaultdict(list))
     routes = ModelRoute.objects.filter(tenant__in=tenant_ids, provider__enabled=True).select_related("provider")
@@ -96,26 +106,39 @@ def _load_routes(tenant_ids: Iterable[UUID]) -> Mapping[UUID, Mapping[str, tuple
         secret = secrets[provider.id]
         if secret is not None:
             by_model[row.tenant_id][row.public_name].append(_route(row, provider, secret))
-    return {
-        tenant: {model: tuple(sorted(found, key=lambda route: -route.weight)) for model, found in models.items()}
-        for tenant, models in by_model.items()
-    }
+    return by_model
 
 
 def _route(row: ModelRoute, provider: Provider, api_key: str) -> Route:
     adapter = FAMILIES[provider.family]
     origin, base_path = parse_base_url(provider.base_url)
+    price = find_price(provider.family, row.upstream_name, provider.base_url)
+    head = _head(adapter.family, row.upstream_name, simulated=provider.simulated)
+    facts = RouteFacts(
+        adapter.family, str(provider.id), row.upstream_name, price.as_json() if price else None, provider.simulated
+    )
     return Route(
         provider_id=provider.id,
+        id_text=str(provider.id),
         name=provider.name,
         adapter=adapter,
         origin=origin,
         target=Target(base_path, api_key, row.upstream_name, provider.options),
         weight=provider.weight,
         timeout_seconds=provider.timeout_s,
-        price=find_price(provider.family, row.upstream_name, provider.base_url),
-        simulated=provider.simulated,
+        price=price,
+        family=adapter.family,
+        facts=encoded(facts),
+        head=head,
+        head_at_once=f"x-nexus-attempt: 1\r\nx-nexus-route: {adapter.family}=200\r\n".encode() + head,
     )
+
+
+def _head(family: str, upstream_model: str, *, simulated: bool) -> bytes:
+    # A model name is whatever an admin typed; in a header only what is printable ASCII may stand.
+    model = "".join(letter if " " <= letter <= "~" else "?" for letter in upstream_model)
+    lines = f"x-nexus-provider: {family}\r\nx-nexus-model: {model}\r\n"
+    return (lines + "x-nexus-simulated: true\r\n" if simulated else lines).encode()
 
 
 def _open_key(cipher: Cipher, provider: Provider) -> str | None:

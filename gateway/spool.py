@@ -1,11 +1,11 @@
-"""The spool: every record on local disk before the client can hold its answer, at the price of one append.
+"""The spool: every record on local disk before the client can hold its answer, at the price of one copy.
 
 A process writes to a segment of its own and seals it four times a second; the shipper takes sealed segments to the
 database. What a killed process leaves behind is complete by itself: each segment begins with a copy of the records of
 the requests that were in flight when it was opened, so the last ones tell what was never finished.
 
     <owner>.lock        held (flock) for as long as the owner lives
-    <owner>.<n>.open    being written
+    <owner>.<n>.open    being written, or the next to be
     <owner>.<n>.sealed  to be shipped
     lines               crc32 (8 hexadecimal digits), space, JSON, newline; a torn line fails its crc and is skipped
 """
@@ -17,14 +17,19 @@ import os
 import socket
 import time
 from binascii import crc32
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from gateway.records import CircuitChanged, Finished, Record, Started, encode
+from gateway.segment import Segment
 
 logger = logging.getLogger(__name__)
 SEGMENT_SECONDS = 0.25
+SEGMENT_BYTES = 2 * 1024 * 1024  # some 2,000 requests; at more than 8,000/s segments are sealed earlier
 MAX_BYTES = 1 << 30  # on disk and not yet shipped; past that records are dropped and counted
+PATIENCE_SECONDS = 1.0  # with a disk that is slow to make the next segment
 _COMPLAIN_SECONDS = 60
+_MEASURE_EVERY = 8  # segments
 
 
 def line_of(record: Record) -> bytes:
@@ -34,7 +39,10 @@ def line_of(record: Record) -> bytes:
 
 
 class Spool:
-    """One process's end of the spool. All calls come from one thread; none raises into a request."""
+    """One process's end of the spool. All calls come from one thread; none raises into a request, none waits.
+
+    Whatever the disk may take its time for, making and sealing segments, happens in a thread of the spool's own.
+    """
 
     def __init__(
         self,
@@ -42,21 +50,25 @@ class Spool:
         *,
         owner: str | None = None,
         segment_seconds: float = SEGMENT_SECONDS,
+        segment_bytes: int = SEGMENT_BYTES,
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self.dropped = 0
         self._folder = folder
         self._owner = owner or f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}"
         self._segment_seconds = segment_seconds
+        self._segment_bytes = segment_bytes
         self._max_bytes = max_bytes
         self._in_flight: dict[str, bytes] = {}
         self._number = 0
-        self._file = -1
-        self._path = folder
+        self._segment: Segment | None = None
+        self._copied = 0  # bytes at the segment's begin that are copies of what was in flight
+        self._next: Future[Segment] | None = None
+        self._trouble = ""  # why there is no next segment
+        self._late = False  # the disk was waited for in vain: nobody waits again until it has moved
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._lock = -1
-        self._written = 0
-        self._torn = False
-        self._full = False
+        self._on_disk = 0
         self._complained_at = -float(_COMPLAIN_SECONDS)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -66,7 +78,8 @@ class Spool:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(self._folder / f"{self._owner}.lock", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._open_segment()
+        self._segment = self._create()
+        self._next = self._disk.submit(self._create)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Seal segments from now on, as long as the loop runs."""
@@ -74,12 +87,15 @@ class Spool:
         self._timer = loop.call_later(self._segment_seconds, self._turn)
 
     def close(self) -> None:
-        """Seal the last segment and let the owner's lock go. What is in flight is left to be found."""
+        """End writing and let the owner's lock go. What is in flight is left to be found."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._disk.shutdown(wait=True)
+        unused = self._next.result() if self._next is not None and self._next.exception() is None else None
+        for segment in (self._segment, unused):
+            if segment is not None:
+                segment.abandon()
+        self._segment = self._next = None
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -99,34 +115,73 @@ class Spool:
         """Write a record that belongs to no request."""
         self._append(line_of(record))
 
-    def rotate(self) -> Path | None:
-        """Seal the current segment and begin the next; return the sealed one, None if there was nothing in it."""
-        if not self._written:
+    def rotate(self) -> "Future[Path] | None":
+        """Begin the next segment and seal the current one; None if there is nothing in it, or no next one yet.
+
+        The future gives the sealed segment's path.
+        """
+        segment, following = self._segment, self._ready()
+        if segment is None or segment.used == self._copied or following is None:
             return None
-        old_file, old_path = self._file, self._path
-        try:
-            self._open_segment()
-        except OSError as error:
-            self._complain("no new segment can be opened", error)
-            return None
-        if self._in_flight:
-            self._append(b"".join(self._in_flight.values()), records=0)
-            self._written = 0  # copies alone are no reason to seal again
-        sealed = old_path.with_suffix(".sealed")
-        os.rename(old_path, sealed)
-        if self._loop is not None:
-            self._loop.run_in_executor(None, _make_durable, old_file)
-        else:
-            _make_durable(old_file)
-        return sealed
+        self._segment = following
+        self._next = self._disk.submit(self._create)
+        self._copy_in_flight(following)
+        return self._disk.submit(segment.seal)
 
     def _turn(self) -> None:
         assert self._loop is not None
-        self.rotate()
-        self._full = self._written_on_disk() > self._max_bytes if self._number % 8 == 0 else self._full
+        sealing = self.rotate()
+        if sealing is not None and self._number % _MEASURE_EVERY == 0:
+            self._disk.submit(self._measure)
         self._timer = self._loop.call_later(self._segment_seconds, self._turn)
 
-    def _written_on_disk(self) -> int:
+    def _append(self, line: bytes) -> None:
+        segment = self._segment
+        if segment is not None and (segment.append(line) or self._append_to_next(line)):
+            return
+        self.dropped += 1
+        self._complain("it is closed" if segment is None else self._trouble or "the disk does not keep up")
+
+    def _append_to_next(self, line: bytes) -> bool:
+        """The segment is full. A next one that is a little late is waited for: better a pause than a lost record."""
+        if self._next is not None and not self._late:
+            self._late = not wait([self._next], PATIENCE_SECONDS).done
+        self.rotate()
+        return self._segment is not None and self._segment.append(line)
+
+    def _copy_in_flight(self, segment: Segment) -> None:
+        for line in self._in_flight.values():
+            if not segment.append(line):
+                break  # more in flight than any process will serve: of the rest a death leaves no trace
+        self._copied = segment.used
+
+    # --- the next segment
+
+    def _create(self) -> Segment:
+        if self._on_disk > self._max_bytes:
+            self._measure()
+            if self._on_disk > self._max_bytes:
+                raise SpoolFull
+        path = self._folder / f"{self._owner}.{self._number:08d}.open"
+        segment = Segment.create(path, self._segment_bytes)
+        self._number += 1
+        return segment
+
+    def _ready(self) -> Segment | None:
+        """Return the next segment if it is there; after a failure have it tried again, for the disk may have room."""
+        following = self._next
+        if following is None or not following.done():
+            return None
+        self._late = False
+        failure = following.exception()
+        if failure is None:
+            self._trouble = ""
+            return following.result()
+        self._trouble = str(failure)
+        self._next = self._disk.submit(self._create)
+        return None
+
+    def _measure(self) -> None:
         total = 0
         with os.scandir(self._folder) as entries:
             for entry in entries:
@@ -134,52 +189,18 @@ class Spool:
                     total += entry.stat().st_size
                 except FileNotFoundError:
                     continue  # shipped meanwhile
-        return total
+        self._on_disk = total
 
-    def _open_segment(self) -> None:
-        path = self._folder / f"{self._owner}.{self._number:08d}.open"
-        self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        self._path = path
-        self._number += 1
-        self._written = 0
-        self._torn = False
-
-    def _append(self, line: bytes, *, records: int = 1) -> None:
-        if self._full or self._file < 0:
-            self.dropped += records
-            self._complain("it has reached its size limit" if self._full else "it is closed", None)
-            return
-        # After a short write the next record begins on a line of its own; the torn one fails its crc.
-        data = b"\n" + line if self._torn else line
-        try:
-            written = os.write(self._file, data)
-        except OSError as error:
-            self.dropped += records
-            self._torn = True
-            self._complain("it cannot be written", error)
-            return
-        self._torn = written != len(data)
-        self._written += written
-        if self._torn:
-            self.dropped += records
-            self._complain("the disk is full", None)
-
-    def _complain(self, what: str, error: OSError | None) -> None:
+    def _complain(self, what: str) -> None:
         now = time.monotonic()
         if now - self._complained_at < _COMPLAIN_SECONDS:
             return
         self._complained_at = now
-        logger.error(
-            "The spool loses records: %s (%s). %s lost so far; requests go on.",
-            what,
-            error.strerror if error else "-",
-            self.dropped,
-        )
+        logger.error("The spool loses records: %s. %s lost so far; requests go on.", what, self.dropped)
 
 
-def _make_durable(file: int) -> None:
-    """Bring a sealed segment to the disk itself, which bounds what a power cut can take."""
-    try:
-        os.fdatasync(file)
-    finally:
-        os.close(file)
+class SpoolFull(Exception):
+    """What is on disk and not shipped has reached the limit."""
+
+    def __str__(self) -> str:
+        return "it has reached its size limit, and nothing ships it"

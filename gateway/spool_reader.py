@@ -53,7 +53,7 @@ def _is_whole(line: bytes) -> bool:
 def harvest_of(segment: Path) -> Harvest:
     """Read one segment."""
     harvest = Harvest()
-    harvest.add(segment.read_bytes())
+    harvest.add(segment.read_bytes().rstrip(b"\0"))  # an open segment of a dead process ends in unused room
     return harvest
 
 

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.views.decorators.csrf import csrf_exempt
 
 from gateway.completions import Call
-from gateway.door import BodyTooLarge, small_answer
+from gateway.door import BodyTooLarge, header_pairs, small_answer
 from gateway.plane import data_plane
 from gateway.relay import Reply
 from gateway.schema import Endpoint
@@ -83,6 +83,6 @@ def _whole(reply: Reply) -> HttpResponse:
 
 
 def _with_headers[Response: HttpResponseBase](response: Response, reply: Reply) -> Response:
-    for name, value in reply.headers:
+    for name, value in header_pairs(reply.head):
         response.headers[name.decode()] = value.decode("latin-1")
     return response

@@ -4,6 +4,9 @@
     ├── InvalidRequest          400 INVALID_REQUEST, with the parameter at fault
     ├── InvalidApiKey           401 INVALID_API_KEY
     ├── ScopeRequired           403 SCOPE_REQUIRED
+    ├── BadRequestHead          400 INVALID_REQUEST, a request that is no HTTP/1.1 or whose head is too large
+    ├── RequestTimeout          408 REQUEST_TIMEOUT, a client that takes too long
+    ├── UnsupportedEncoding     415 UNSUPPORTED_ENCODING, a compressed body
     ├── Forbidden               403 FORBIDDEN
     ├── NotFound                404 NOT_FOUND
     ├── Conflict                409 CONFLICT
@@ -85,6 +88,25 @@ class ScopeRequired(NexusError):
             headers={"x-should-retry": "false"},
             scope=scope,
         )
+
+
+class BadRequestHead(NexusError):
+    code = "INVALID_REQUEST"
+    status = 400
+
+
+class RequestTimeout(NexusError):
+    code = "REQUEST_TIMEOUT"
+    status = 408
+
+
+class UnsupportedEncoding(NexusError):
+    code = "UNSUPPORTED_ENCODING"
+    status = 415
+
+    def __init__(self, encoding: bytes) -> None:
+        told = encoding[:40].decode("ascii", "replace")
+        super().__init__(f"The content encoding `{told}` is not supported: send the body as it is.")
 
 
 class Forbidden(NexusError):

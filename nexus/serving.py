@@ -1,12 +1,14 @@
 """One server process: uvicorn on uvloop and httptools, on a socket that is bound already."""
 
+import asyncio
+import gc
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 import uvicorn
 
@@ -19,19 +21,23 @@ _KEEP_ALIVE_SECONDS = 75  # longer than clients keep an idle connection, so that
 _MANAGE = Path(__file__).resolve().parents[1] / "manage.py"
 
 
-def serve(role: str, listener: socket.socket, *, trusted_proxies: Sequence[str] = ()) -> None:
+def serve(
+    role: str, listener: socket.socket, *, protocol: Callable[..., Any], trusted_proxies: Sequence[str] = ()
+) -> None:
     """Serve a role's application until SIGTERM or SIGINT; running requests and streams are finished first.
 
+    `protocol` is called for each connection, as uvicorn's own would be.
     Who a client is, X-Forwarded-For says only for a connection from one of `trusted_proxies` (addresses or networks).
     """
     # Only our own runtime reaches a Unix socket, and it says who the client is.
     believed = "*" if listener.family == socket.AF_UNIX else ",".join(trusted_proxies)
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
+    _spare_the_garbage_collector()
     config = uvicorn.Config(
         APPLICATIONS[role],
         loop="uvloop",
-        http="httptools",
+        http=cast("type[asyncio.Protocol]", protocol),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -46,6 +52,17 @@ def serve(role: str, listener: socket.socket, *, trusted_proxies: Sequence[str] 
         forwarded_allow_ips=believed,
     )
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _spare_the_garbage_collector() -> None:
+    """Keep what the start has made out of every collection, and collect seldom.
+
+    A full collection walks all of Django, for tens of milliseconds in which no request moves. What requests leave
+    behind is freed by counting references, since the data plane makes no cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:

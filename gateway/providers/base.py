@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+import msgspec
+
 from billing.pricing import Usage
 from gateway.schema import ModelRequest
 
@@ -25,8 +27,7 @@ class Target:
     options: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True):
     """One POST to the upstream: path, headers without Host and Content-Length, body."""
 
     path: str
@@ -96,8 +97,7 @@ class Failure:
         return self.word or self.kind.value
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(msgspec.Struct, frozen=True):
     """A whole answer: the bytes for the client, and what they cost."""
 
     body: bytes

@@ -3,10 +3,11 @@
 from typing import Any
 from uuid import UUID
 
-from gateway.records import Finished, Started
+from gateway.records import Finished, RouteFacts, Started
 from nexus.ids import uuid7
 
 COST = "0.000123456"
+ROUTE = RouteFacts("openai", str(uuid7()), "gpt-4o-2024", {"input": "2.5", "output": "10"})
 
 
 def started(tenant: UUID | str, id_: str | None = None, **fields: Any) -> Started:
@@ -20,7 +21,7 @@ def finished(tenant: UUID | str, id_: str | None = None, **fields: Any) -> Finis
     defaults: dict[str, Any] = {
         "endpoint": "chat/completions",
         "status": 200,
-        "provider": "openai",
+        "route": ROUTE,
         "model": "gpt-4o",
         "input_tokens": 10,
         "output_tokens": 5,

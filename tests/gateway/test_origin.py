@@ -83,7 +83,7 @@ def test_the_host_header_names_the_port_only_where_it_is_unusual(origin: Origin,
 
 
 def test_a_head_is_the_request_line_the_headers_and_a_blank_line() -> None:
-    head = encode_head(b"POST", b"/v1/x?a=b", API, [(b"authorization", b"Bearer k"), (b"x-empty", b"")], 12)
+    head = encode_head(b"POST", b"/v1/x?a=b", API, ((b"authorization", b"Bearer k"), (b"x-empty", b"")), 12)
     assert head == (
         b"POST /v1/x?a=b HTTP/1.1\r\nhost: api.example.com\r\nauthorization: Bearer k\r\nx-empty: \r\n"
         b"content-length: 12\r\n\r\n"
@@ -101,9 +101,9 @@ def test_a_length_is_written_where_a_body_is_or_could_be(method: bytes, length: 
 @pytest.mark.parametrize("bad", [b"a\r\nx: y", b"a\nb", b"a\rb", b"a\0b", b"\r\n\r\nGET / HTTP/1.1"])
 def test_line_breaks_do_not_get_into_a_head(bad: bytes) -> None:
     with pytest.raises(ValueError, match="line breaks"):
-        encode_head(b"GET", b"/", API, [(b"x", bad)], 0)
+        encode_head(b"GET", b"/", API, ((b"x", bad),), 0)
     with pytest.raises(ValueError, match="line breaks"):
-        encode_head(b"GET", b"/", API, [(bad, b"x")], 0)
+        encode_head(b"GET", b"/", API, ((bad, b"x"),), 0)
     with pytest.raises(ValueError, match="line breaks"):
         encode_head(bad, b"/", API, (), 0)
     with pytest.raises(ValueError, match="path"):
@@ -119,4 +119,4 @@ def test_it_refuses_a_path_that_is_no_request_target(path: bytes) -> None:
 @pytest.mark.parametrize("name", [b"host", b"Content-Length", b"TRANSFER-ENCODING"])
 def test_headers_that_frame_the_message_are_the_transports_own(name: bytes) -> None:
     with pytest.raises(ValueError, match="written by the transport"):
-        encode_head(b"POST", b"/", API, [(name, b"5")], 5)
+        encode_head(b"POST", b"/", API, ((name, b"5"),), 5)

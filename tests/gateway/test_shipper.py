@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,13 +22,13 @@ from django.db import connection
 from accounts.models import Tenant
 from gateway.models import CircuitEvent, RequestLog
 from gateway.plane import connection_parameters, shipper_of
-from gateway.records import CircuitChanged
+from gateway.records import Attempt, CircuitChanged
 from gateway.shipper import Shipper
 from gateway.spool import Spool
 from nexus import partitions
 from nexus.ids import time_of, uuid7, uuid7_at
 from tests.gateway.conftest import Client
-from tests.gateway.records import COST, finished, started
+from tests.gateway.records import COST, ROUTE, finished, started
 from tests.gateway.totals import log_totals, rollup_totals
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +47,13 @@ def shipper(committed: None, tmp_path: Path) -> Shipper:
     return shipper_of(tmp_path)
 
 
+def sealed(spool: Spool) -> Path:
+    wait([spool._next])  # type: ignore[list-item]  # an open spool has one
+    sealing = spool.rotate()
+    assert sealing is not None
+    return sealing.result()
+
+
 def rows(tenant: Tenant) -> list[RequestLog]:
     return list(RequestLog.objects.for_tenant(tenant).order_by("created_at", "id"))
 
@@ -60,18 +67,19 @@ def test_a_record_becomes_a_row_with_its_columns(
     client: Client, spool: Spool, shipper: Shipper, tmp_path: Path
 ) -> None:
     id_ = uuid7()
-    attempts = [{"provider": "openai", "provider_id": str(uuid7()), "fate": "200", "ms": 12}]
+    attempt = Attempt("openai", str(uuid7()), "200", 12)
     spool.end(
         finished(
-            client.tenant.id, str(id_), key_id=str(client.key_id), attempts=attempts, latency_ms=12,
-            price={"input": "2.5", "output": "10"}, overhead_ms=0.125, streamed=True,
+            client.tenant.id, str(id_), key_id=str(client.key_id), attempts=[attempt], latency_ms=12,
+            overhead_ms=0.125, streamed=True,
         )
     )  # fmt: skip
-    spool.rotate()
+    sealed(spool)
     assert shipper.ship() == 1
     (row,) = rows(client.tenant)
     assert (row.id, row.created_at, row.key_id) == (id_, time_of(id_), client.key_id)
-    assert row.attempts == attempts
+    assert row.attempts == [{"provider": "openai", "provider_id": attempt.provider_id, "fate": "200", "ms": 12}]
+    assert (row.provider, str(row.provider_id), row.upstream_model) == ("openai", ROUTE.provider_id, "gpt-4o-2024")
     assert row.price == {"input": "2.5", "output": "10"}
     assert (row.status, row.streamed, row.latency_ms) == (200, True, 12)
     assert (row.cost_usd, row.overhead_ms) == (Decimal(COST), Decimal("0.125"))
@@ -85,13 +93,12 @@ def test_shipping_again_what_was_committed_changes_nothing(
     """A shipper that dies between the commit and the deletion leaves segments that are in the database already."""
     for _ in range(3):
         spool.end(finished(client.tenant.id))
-    sealed = spool.rotate()
-    assert sealed is not None
+    segment = sealed(spool)
     copy = tmp_path / "copy"
-    shutil.copy(sealed, copy)
+    shutil.copy(segment, copy)
     assert shipper.ship() == 3
     for _ in range(2):
-        shutil.copy(copy, sealed)
+        shutil.copy(copy, segment)
         shipper.ship()
     assert len(rows(client.tenant)) == 3
     assert agree(client.tenant)
@@ -105,7 +112,7 @@ def test_what_a_dead_process_never_finished_becomes_a_row_that_says_so(
     for id_ in (done, open_, spanning):
         spool.begin(started(tenant, id_))
     spool.end(finished(tenant, done))
-    spool.rotate()
+    sealed(spool)
     assert shipper.ship() == 1  # the owner lives: what is in flight is no row yet
     spool.end(finished(tenant, spanning))
     spool.close()
@@ -125,7 +132,7 @@ def test_a_row_the_database_cannot_hold_is_set_aside_and_keeps_nobody_back(
     bad = finished(client.tenant.id, input_tokens=2**40)
     for record in (finished(client.tenant.id), bad, finished(client.tenant.id)):
         spool.end(record)
-    spool.rotate()
+    sealed(spool)
     shipper.ship()
     assert len(rows(client.tenant)) == 2
     assert agree(client.tenant)
@@ -139,7 +146,7 @@ def test_a_row_of_a_day_without_partition_gets_one(client: Client, spool: Spool,
     then = datetime.now(UTC) - timedelta(days=40)
     id_ = uuid7_at(int(then.timestamp() * 1000))
     spool.end(finished(client.tenant.id, str(id_)))
-    spool.rotate()
+    sealed(spool)
     shipper.ship()
     (row,) = rows(client.tenant)
     assert row.created_at == time_of(id_)
@@ -154,12 +161,11 @@ def test_a_clock_that_is_years_off_loses_nothing_and_counts_nothing_twice(
     id_ = uuid7_at(int(moment.timestamp() * 1000))
     spool.end(finished(client.tenant.id, str(id_)))
     spool.end(finished(client.tenant.id))
-    sealed = spool.rotate()
-    assert sealed is not None
+    segment = sealed(spool)
     copy = tmp_path / "copy"
-    shutil.copy(sealed, copy)
+    shutil.copy(segment, copy)
     shipper.ship()
-    shutil.copy(copy, sealed)
+    shutil.copy(copy, segment)
     shipper.ship()
     found = rows(client.tenant)
     assert len(found) == 2
@@ -181,7 +187,7 @@ def test_a_circuits_change_is_shipped_once(client: Client, spool: Spool, shipper
     )  # fmt: skip
     for record in (event, event, nobodys):
         spool.note(record)
-    spool.rotate()
+    sealed(spool)
     shipper.ship()
     (row,) = CircuitEvent.objects.filter(provider_id=provider)
     assert (str(row.id), row.to_state, row.reason) == (event.id, "open", "5 consecutive failures")
@@ -190,7 +196,7 @@ def test_a_circuits_change_is_shipped_once(client: Client, spool: Spool, shipper
 def test_the_last_use_of_a_key_is_noted(client: Client, spool: Spool, shipper: Shipper) -> None:
     id_ = uuid7()
     spool.end(finished(client.tenant.id, str(id_), key_id=str(client.key_id)))
-    spool.rotate()
+    sealed(spool)
     shipper.ship()
     with connection.cursor() as cursor:
         cursor.execute("SELECT last_used_at FROM accounts_apikey WHERE id = %s", [client.key_id])
@@ -203,7 +209,7 @@ def test_an_outage_of_the_database_is_waited_for(
     away = {**connection_parameters(), "host": str(tmp_path / "nowhere"), "port": 1}
     shipper = Shipper(tmp_path, away, make_partitions=lambda _days: None, retention_days=90)
     spool.end(finished(client.tenant.id))
-    spool.rotate()
+    sealed(spool)
     with pytest.raises(psycopg.OperationalError):
         shipper.ship()
     pauses: list[float] = []

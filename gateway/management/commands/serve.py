@@ -3,12 +3,16 @@
 import os
 import socket
 from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from gateway.lane import lane_protocol
+from gateway.plane import data_plane
+from nexus.guarded_http import GuardedHttpProtocol
 from nexus.listeners import CannotListen, inherited, listen_on_path, listen_on_port
 from nexus.serving import APPLICATIONS, serve, worker_specs
 from nexus.supervisor import Supervisor
@@ -35,9 +39,16 @@ class Command(BaseCommand):
         except CannotListen as error:
             raise CommandError(str(error)) from None
         if workers == 1:
-            serve(role, listener, trusted_proxies=settings.NEXUS_TRUSTED_PROXIES)
+            serve(role, listener, protocol=_protocol(role), trusted_proxies=settings.NEXUS_TRUSTED_PROXIES)
             return
         Supervisor(worker_specs(role, listener, workers=workers, env=os.environ)).run()
+
+
+def _protocol(role: str) -> Callable[..., GuardedHttpProtocol]:
+    """Return the HTTP protocol of a role: the data plane's has a lane of its own."""
+    if role == "console":
+        return GuardedHttpProtocol
+    return lane_protocol(data_plane(), settings.NEXUS_MAX_BODY_BYTES)
 
 
 def _listener(*, host: str, port: int, uds: Path | None, fd: int | None, **_others: Any) -> socket.socket:

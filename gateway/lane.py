@@ -1,0 +1,236 @@
+"""The fast lane: the data plane's requests, answered where they are parsed.
+
+In our own server a request for a model does not become an ASGI scope, two message queues and a cycle of events: the
+parser's callbacks collect it, one task answers it through the pipeline, and the answer goes straight to the socket.
+Everything else takes uvicorn's usual way to the ASGI application, whose runtime door (gateway/door.py) answers the same
+requests in any other server. One test suite runs over both.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Any, override
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.completions import Call
+from gateway.door import ENDPOINTS, RECORD_FIRST_BYTES, BodyTooLarge
+from gateway.plane import DataPlane
+from gateway.relay import Reply
+from gateway.schema import Endpoint
+from nexus.errors import NexusError, RequestTimeout
+from nexus.guarded_http import GuardedHttpProtocol, Phase
+
+_PATHS = {path.encode(): endpoint for path, endpoint in ENDPOINTS.items()}
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_TRUST_BYTES = 64 * 1024  # of a body, read before it is known who sends it
+
+
+class Exchange:
+    """One request on the lane."""
+
+    __slots__ = ("authorization", "endpoint", "fault", "keep_alive", "parts", "size", "task")
+
+    def __init__(self, endpoint: Endpoint, *, keep_alive: bool) -> None:
+        self.endpoint = endpoint
+        self.keep_alive = keep_alive
+        self.authorization = b""
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.fault: NexusError | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def body(self) -> bytes:
+        parts = self.parts
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class LaneProtocol(GuardedHttpProtocol):
+    """Serves one connection of the runtime."""
+
+    def __init__(self, plane: DataPlane, max_body_bytes: int, **of_uvicorn: Any) -> None:
+        super().__init__(**of_uvicorn)
+        self._plane = plane
+        self._max_body_bytes = max_body_bytes
+        self._exchange: Exchange | None = None
+        self._date: list[tuple[bytes, bytes]] = []
+        self._date_line = b""
+
+    # --- called by the parser
+
+    @override
+    def on_message_begin(self) -> None:
+        # uvicorn makes a scope here, which most requests do without.
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
+    @override
+    def on_headers_complete(self) -> None:
+        if self._deaf:
+            return
+        endpoint = _PATHS.get(self.url)
+        if self._exchange is not None:
+            # A second request before the first is answered: hardly any client does that, and those that do send it
+            # again when the connection closes after an answer (RFC 9112, section 9.3.2).
+            self._exchange.keep_alive = False
+            self._deaf = True
+        elif endpoint is None or self._takes_the_usual_way():
+            url, headers = self.url, self.headers
+            HttpToolsProtocol.on_message_begin(self)
+            self.url = url
+            self.headers.extend(headers)  # the very list that the scope holds
+            super().on_headers_complete()
+        else:
+            self._begin(endpoint)
+
+    def _takes_the_usual_way(self) -> bool:
+        waiting = self.cycle is not None and not self.cycle.response_complete
+        return waiting or self.expect_100_continue or self.parser.get_method() != b"POST"
+
+    def _begin(self, endpoint: Endpoint) -> None:
+        exchange = self._exchange = Exchange(endpoint, keep_alive=self.parser.should_keep_alive())
+        self.head_is_complete()
+        length = b""
+        for name, value in self.headers:
+            if name == b"authorization":
+                exchange.authorization = value
+            elif name == b"content-length":
+                length = value
+        fault = self.head_fault()
+        if fault is None and length.isdigit() and int(length) > self._max_body_bytes:
+            fault = BodyTooLarge(self._max_body_bytes)
+        if fault is not None:
+            self._refuse_exchange(exchange, fault)
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            super().on_body(body)
+            return
+        if self._deaf:
+            return
+        exchange.parts.append(body)
+        exchange.size += len(body)
+        self._body_bytes += len(body)
+        if exchange.size > self._max_body_bytes:
+            self._refuse_exchange(exchange, BodyTooLarge(self._max_body_bytes))
+        elif exchange.size > _TRUST_BYTES and not self._known(exchange):
+            self._start(exchange)  # a stranger: the pipeline says so, and the rest is not read
+
+    @override
+    def on_message_complete(self) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            super().on_message_complete()
+        elif not self._deaf:
+            self._phase = Phase.ANSWER
+            self._start(exchange)
+
+    # --- asyncio.Protocol
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        exchange, self._exchange = self._exchange, None
+        super().connection_lost(exc)
+        if exchange is not None and exchange.task is not None:
+            exchange.task.cancel()
+
+    @override
+    def shutdown(self) -> None:
+        """Called when the server stops: an answer under way is finished first."""
+        if self._exchange is not None and self._exchange.task is not None:
+            self._exchange.keep_alive = False
+        else:
+            super().shutdown()
+
+    @override
+    def give_up(self) -> None:
+        if self._exchange is not None:
+            self._refuse_exchange(self._exchange, RequestTimeout("The request did not arrive in time. Send it again."))
+        else:
+            super().give_up()
+
+    # --- the answer
+
+    def _known(self, exchange: Exchange) -> bool:
+        return self._plane.knows(exchange.authorization)
+
+    def _refuse_exchange(self, exchange: Exchange, fault: NexusError) -> None:
+        exchange.fault = fault
+        self._start(exchange)
+
+    def _start(self, exchange: Exchange) -> None:
+        if exchange.task is not None:
+            return
+        if self._phase is not Phase.ANSWER:
+            self._phase, self._deaf, exchange.keep_alive = Phase.ANSWER, True, False
+        # It runs at once, up to its first wait: mostly that for the provider.
+        task = exchange.task = asyncio.Task(self._answer(exchange), loop=self.loop, eager_start=True)
+        if not task.done():
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    async def _answer(self, exchange: Exchange) -> None:
+        call = Call(exchange.endpoint, exchange.authorization, exchange.body(), exchange.fault)
+        reply: Reply | None = None
+        try:
+            reply = await self._plane.pipeline.complete(call)
+            if reply.stream is None:
+                self._write_whole(exchange, reply)
+            else:
+                await self._write_stream(exchange, reply)
+            self._finished(exchange)
+        except asyncio.CancelledError:
+            if self._exchange is exchange:
+                raise  # the server is stopping, not the client leaving
+        finally:
+            if reply is not None:
+                reply.abandon()
+            if self._exchange is exchange:
+                self.transport.close()  # an answer that could not be finished must not look finished
+
+    def _write_whole(self, exchange: Exchange, reply: Reply) -> None:
+        body, outcome = reply.body, reply.outcome
+        if outcome is not None and len(body) <= RECORD_FIRST_BYTES:
+            outcome.close(reply.status)
+        head = self._head(exchange, reply)
+        self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+        if outcome is not None:
+            outcome.close(reply.status)
+
+    async def _write_stream(self, exchange: Exchange, reply: Reply) -> None:
+        stream, transport, flow = reply.stream, self.transport, self.flow
+        assert stream is not None
+        head = self._head(exchange, reply) + b"transfer-encoding: chunked\r\n\r\n"
+        while block := await stream.next():
+            transport.write(b"%b%x\r\n%b\r\n" % (head, len(block), block))
+            head = b""
+            if flow.write_paused:
+                await flow.drain()
+        transport.write(head + b"0\r\n\r\n")
+
+    def _head(self, exchange: Exchange, reply: Reply) -> bytes:
+        date = self.server_state.default_headers
+        if date is not self._date:
+            self._date = date
+            self._date_line = b"".join([b"%b: %b\r\n" % header for header in date])
+        connection = b"" if exchange.keep_alive else b"connection: close\r\n"
+        return _STATUS_LINES[reply.status] + self._date_line + connection + reply.head
+
+    def _finished(self, exchange: Exchange) -> None:
+        self._exchange = None
+        self.server_state.total_requests += 1
+        if self._deaf:
+            self.close_gently()
+        elif exchange.keep_alive:
+            self._phase, self._since = Phase.IDLE, self.loop.time()
+        else:
+            self.transport.close()
+
+
+def lane_protocol(plane: DataPlane, max_body_bytes: int) -> Callable[..., LaneProtocol]:
+    """Return what uvicorn calls for each connection."""
+    return partial(LaneProtocol, plane, max_body_bytes)
