@@ -13,6 +13,9 @@ from uuid import UUID
 
 from gateway.circuit import Result, Transition
 from gateway.circuit_store import CircuitBoard, Permit
+from nexus import redis_clients
+
+_PATIENCE_SECONDS = 5.0  # what is shown here is a server that is there: a process starved for 100 ms shall not doubt it
 
 
 class Worker:
@@ -85,6 +88,7 @@ def _say(answer: Any) -> None:
 
 
 async def main(url: str, open_seconds: float) -> None:
+    redis_clients.TIMEOUT_SECONDS = _PATIENCE_SECONDS
     worker = Worker(url, open_seconds)
     await worker.board.start()
     lines = asyncio.StreamReader()

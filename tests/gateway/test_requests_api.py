@@ -70,6 +70,7 @@ def test_a_request_is_told_with_all_its_facts(ada: Person, acme: Tenant) -> None
         "error_code": None,
         "retryable": None,
         "attempts": attempts,
+        "decision": None,
         "latency_ms": 340,
         "ttft_ms": 360,
         "duration_ms": 900,
