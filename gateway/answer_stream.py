@@ -1,6 +1,7 @@
 """A committed stream on its way to the client: every event at once, and the truth about how it ended."""
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 
@@ -71,6 +72,45 @@ class AnswerStream:
         if self._decoder.finished:
             await self._finished()
         return block
+
+    async def pump(self, write: Callable[[bytes], None]) -> bytes:
+        """Hand every block to `write` the moment it comes; return the last bytes, which are for the caller to write.
+
+        What `next()` gives piece by piece, for whoever can take it within a callback.
+        """
+        if self._over:
+            return b""
+        block, self._block = self._block, b""
+        decoder = self._decoder
+        if not decoder.finished and decoder.failure is None:
+            write(block)
+            block = b""
+
+            def pass_on(data: bytes) -> bool:
+                nonlocal block
+                block = decoder.feed(data)
+                if decoder.finished or decoder.failure is not None:
+                    return True
+                if block:
+                    write(block)
+                    block = b""
+                return False
+
+            try:
+                await self._response.pipe(pass_on, idle_seconds=self._idle, by=self._ends_by)
+            except TransportError as error:
+                return await self._interrupted(_failure_of(error))
+        if not decoder.finished:
+            return block + await self._interrupted(decoder.failure or decoder.end())
+        await self._finished()
+        return block
+
+    def hold(self) -> None:
+        """The client does not keep up: let the provider wait."""
+        self._response.hold()
+
+    def go_on(self) -> None:
+        self._response.go_on()
 
     def close(self) -> None:
         """The client has gone: cancel the upstream call and record what was seen so far."""

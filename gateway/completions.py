@@ -18,7 +18,7 @@ from gateway.spool import Spool
 from nexus.errors import InvalidApiKey, NexusError, ScopeRequired
 
 logger = logging.getLogger(__name__)
-_BEARER = b"bearer "
+_BEARER = b"Bearer "
 
 
 class InternalError(NexusError):
@@ -79,7 +79,7 @@ def authenticate(snapshot: Snapshot, authorization: bytes) -> Caller:
         raise ServiceStarting(
             "The gateway has not read its configuration yet. Try again.", headers={"retry-after": "1"}
         )
-    if authorization[:7].lower() != _BEARER:
+    if not authorization.startswith(_BEARER) and authorization[:7].lower() != _BEARER.lower():
         raise InvalidApiKey
     caller = snapshot.caller(sha256(authorization[7:].strip()).digest())
     if caller is None:

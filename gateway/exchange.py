@@ -6,6 +6,8 @@ message was received, nothing followed it, and nothing went wrong.
 """
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httptools
@@ -21,6 +23,19 @@ MAX_INTERIM_RESPONSES = 16
 PAUSE_ABOVE_BYTES = 256 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class _Pipe:
+    """Where a body goes as it comes, and how long it may take. `by` is in loop time."""
+
+    sink: Callable[[bytes], bool]
+    idle_seconds: float
+    by: float
+    loop: asyncio.AbstractEventLoop
+
+    def deadline(self) -> float:
+        return min(self.loop.time() + self.idle_seconds, self.by)
+
+
 class Response:
     """The answer to one request: status and headers, then the body as it comes. Always `close()` it."""
 
@@ -32,12 +47,13 @@ class Response:
         "_error",
         "_framed",
         "_has_head",
-        "_head_bytes",
         "_head_only",
+        "_held",
         "_interim",
         "_keep_alive",
         "_parser",
         "_paused",
+        "_pipe",
         "_raw_headers",
         "_released",
         "_silent_bytes",
@@ -60,14 +76,15 @@ class Response:
         self._waiter: asyncio.Future[None] | None = None
         self._error: TransportError | None = None
         self._head_only = head_only
+        self._held = False
         self._has_head = False
         self._started = False
         self._keep_alive = False
         self._framed = False
         self._paused = False
+        self._pipe: _Pipe | None = None
         self._released = False
         self._interim = 0
-        self._head_bytes = 0
         self._silent_bytes = 0
         self._buffered = 0
         self._discard_limit = -1
@@ -100,6 +117,50 @@ class Response:
         if self._error is not None:
             raise self._error
         return b""
+
+    async def pipe(self, sink: Callable[[bytes], bool], *, idle_seconds: float, by: float) -> None:
+        """Give the body to `sink` as it arrives, within the callback that brings it, until the sink returns True.
+
+        A stream of many small pieces costs no future and no switch of tasks for each. Returns at the clean end of the
+        body too. `by` is in loop time, `idle_seconds` the longest silence. Raises what chunk() raises.
+        """
+        pipe = self._pipe = _Pipe(sink, idle_seconds, by, asyncio.get_running_loop())
+        if self._chunks:
+            self._pour()
+        if self._pipe is not None and not self.ended and self._error is None:
+            if self._held:
+                self.hold()
+            await self._arrival(pipe.by if self._held else pipe.deadline())
+        enough, self._pipe = self._pipe is None, None
+        if self._error is not None and not enough:
+            raise self._error
+
+    def hold(self) -> None:
+        """Let the upstream wait: whoever the body is for does not keep up. Silence is nobody's fault meanwhile."""
+        self._held = True
+        if self._connection is not None and self._pipe is not None:
+            self._connection.pause()
+            self._connection.expire_at(self._pipe.by)
+
+    def go_on(self) -> None:
+        """End a hold()."""
+        self._held = False
+        if self._connection is not None and self._pipe is not None:
+            self._connection.resume()
+            self._connection.expire_at(self._pipe.deadline())
+
+    def _pour(self) -> None:
+        """Give what has arrived to the pipe. A sink that has enough ends it."""
+        pipe, chunks = self._pipe, self._chunks
+        assert pipe is not None
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._buffered = 0
+        if pipe.sink(body):
+            self._pipe = None
+            self._wake()
+        elif self._connection is not None:
+            self._connection.expire_at(pipe.deadline())
 
     async def read(self, *, limit: int, by: float) -> bytes:
         """The whole body. Raises BadResponse above `limit` bytes, and what chunk() raises."""
@@ -134,7 +195,7 @@ class Response:
         self._discard_limit = limit
         self._chunks.clear()
         self._buffered = 0
-        if self._paused:
+        if self._paused or self._held:
             self._resume()
         asyncio.get_running_loop().call_later(within_seconds, self._let_go)
 
@@ -204,7 +265,7 @@ class Response:
         # The parser holds our bound methods: dropping it here spares the garbage collector a cycle per request.
         self._parser = None
         if self.ended and self._keep_alive and self._error is None:
-            if self._paused:
+            if self._paused or self._held:
                 connection.resume()
             connection.release()
         else:
@@ -244,6 +305,8 @@ class Response:
             self._keep_alive = False
             self.fail(BadResponse("The upstream's answer is not valid HTTP/1.1."))
             return
+        if self._pipe is not None and self._chunks:
+            self._pour()
         if self.ended:
             if self._released:
                 self._let_go()
@@ -265,14 +328,8 @@ class Response:
             raise BadResponse("Bytes follow the end of the message.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value) + 4
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._reject("The response's headers are larger than 64 KiB.")
-        if self._has_head:
-            return  # a trailer: counted, of no use to us
-        if len(self._raw_headers) >= MAX_HEADERS:
-            self._reject("The response has more than 200 headers.")
-        self._raw_headers.append((name.lower(), value.rstrip(b" \t")))
+        if not self._has_head:  # a trailer is of no use to us
+            self._raw_headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -281,6 +338,10 @@ class Response:
         if status < 200:
             self._skip_interim(status)
             return
+        if len(self._raw_headers) > MAX_HEADERS:
+            self._reject("The response has more than 200 headers.")
+        if self._silent_bytes > MAX_HEAD_BYTES and self._head_bytes() > MAX_HEAD_BYTES:
+            self._reject("The response's headers are larger than 64 KiB.")
         for name, value in self._raw_headers:
             if name == b"content-length":
                 self._framed = True
@@ -298,6 +359,9 @@ class Response:
             # The parser would wait for the body that a HEAD's Content-Length announces.
             self.ended = self._framed = True
         self._wake()
+
+    def _head_bytes(self) -> int:
+        return sum(len(name) + len(value) + 4 for name, value in self._raw_headers)
 
     def _skip_interim(self, status: int) -> None:
         self._interim += 1

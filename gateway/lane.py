@@ -14,6 +14,7 @@ from typing import Any, override
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.answer_stream import AnswerStream
 from gateway.completions import Call
 from gateway.door import ENDPOINTS, RECORD_FIRST_BYTES, BodyTooLarge
 from gateway.plane import DataPlane
@@ -24,6 +25,7 @@ from nexus.guarded_http import GuardedHttpProtocol, Phase
 
 _PATHS = {path.encode(): endpoint for path, endpoint in ENDPOINTS.items()}
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_TELLING = frozenset((b"authorization", b"content-length", b"expect"))
 _TRUST_BYTES = 64 * 1024  # of a body, read before it is known who sends it
 
 
@@ -54,6 +56,7 @@ class LaneProtocol(GuardedHttpProtocol):
         self._plane = plane
         self._max_body_bytes = max_body_bytes
         self._exchange: Exchange | None = None
+        self._stream: AnswerStream | None = None  # of the exchange, while it runs
         self._date: list[tuple[bytes, bytes]] = []
         self._date_line = b""
 
@@ -76,33 +79,35 @@ class LaneProtocol(GuardedHttpProtocol):
             # again when the connection closes after an answer (RFC 9112, section 9.3.2).
             self._exchange.keep_alive = False
             self._deaf = True
-        elif endpoint is None or self._takes_the_usual_way():
+        elif endpoint is None or not self._begin(endpoint):
             url, headers = self.url, self.headers
             HttpToolsProtocol.on_message_begin(self)
             self.url = url
             self.headers.extend(headers)  # the very list that the scope holds
             super().on_headers_complete()
-        else:
-            self._begin(endpoint)
 
-    def _takes_the_usual_way(self) -> bool:
-        waiting = self.cycle is not None and not self.cycle.response_complete
-        return waiting or self.expect_100_continue or self.parser.get_method() != b"POST"
-
-    def _begin(self, endpoint: Endpoint) -> None:
-        exchange = self._exchange = Exchange(endpoint, keep_alive=self.parser.should_keep_alive())
-        self.head_is_complete()
-        length = b""
+    def _begin(self, endpoint: Endpoint) -> bool:
+        """Take a request onto the lane; False for one that has to take the usual way."""
+        parser = self.parser
+        if (self.cycle is not None and not self.cycle.response_complete) or parser.get_method() != b"POST":
+            return False
+        exchange = Exchange(endpoint, keep_alive=parser.should_keep_alive())
+        fault: NexusError | None = None
         for name, value in self.headers:
+            if name not in _TELLING:
+                continue
             if name == b"authorization":
                 exchange.authorization = value
-            elif name == b"content-length":
-                length = value
-        fault = self.head_fault()
-        if fault is None and length.isdigit() and int(length) > self._max_body_bytes:
-            fault = BodyTooLarge(self._max_body_bytes)
+            elif name == b"expect":
+                return False  # it waits to be told to go on, which uvicorn's cycle does
+            elif name == b"content-length" and int(value) > self._max_body_bytes:
+                fault = BodyTooLarge(self._max_body_bytes)
+        fault = self.head_fault() or fault
+        self._exchange = exchange
+        self.head_is_complete()
         if fault is not None:
             self._refuse_exchange(exchange, fault)
+        return True
 
     @override
     def on_body(self, body: bytes) -> None:
@@ -134,15 +139,32 @@ class LaneProtocol(GuardedHttpProtocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         exchange, self._exchange = self._exchange, None
+        self._stream = None
         super().connection_lost(exc)
         if exchange is not None and exchange.task is not None:
             exchange.task.cancel()
 
     @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._stream is not None:
+            self._stream.hold()
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stream is not None:
+            self._stream.go_on()
+
+    @override
     def shutdown(self) -> None:
         """Called when the server stops: an answer under way is finished first."""
-        if self._exchange is not None and self._exchange.task is not None:
-            self._exchange.keep_alive = False
+        exchange = self._exchange
+        if exchange is not None and exchange.task is not None:
+            exchange.keep_alive = False
+            # Past the time of grace the server ends the tasks that it knows.
+            self.tasks.add(exchange.task)
+            exchange.task.add_done_callback(self.tasks.discard)
         else:
             super().shutdown()
 
@@ -168,10 +190,7 @@ class LaneProtocol(GuardedHttpProtocol):
         if self._phase is not Phase.ANSWER:
             self._phase, self._deaf, exchange.keep_alive = Phase.ANSWER, True, False
         # It runs at once, up to its first wait: mostly that for the provider.
-        task = exchange.task = asyncio.Task(self._answer(exchange), loop=self.loop, eager_start=True)
-        if not task.done():
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+        exchange.task = asyncio.Task(self._answer(exchange), loop=self.loop, eager_start=True)
 
     async def _answer(self, exchange: Exchange) -> None:
         call = Call(exchange.endpoint, exchange.authorization, exchange.body(), exchange.fault)
@@ -202,15 +221,16 @@ class LaneProtocol(GuardedHttpProtocol):
             outcome.close(reply.status)
 
     async def _write_stream(self, exchange: Exchange, reply: Reply) -> None:
-        stream, transport, flow = reply.stream, self.transport, self.flow
+        stream, transport = reply.stream, self.transport
         assert stream is not None
-        head = self._head(exchange, reply) + b"transfer-encoding: chunked\r\n\r\n"
-        while block := await stream.next():
-            transport.write(b"%b%x\r\n%b\r\n" % (head, len(block), block))
-            head = b""
-            if flow.write_paused:
-                await flow.drain()
-        transport.write(head + b"0\r\n\r\n")
+        self._stream = stream
+        transport.write(self._head(exchange, reply) + b"transfer-encoding: chunked\r\n\r\n")
+        last = await stream.pump(self._write_chunk)
+        transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last) if last else b"0\r\n\r\n")
+        self._stream = None
+
+    def _write_chunk(self, block: bytes) -> None:
+        self.transport.write(b"%x\r\n%b\r\n" % (len(block), block))
 
     def _head(self, exchange: Exchange, reply: Reply) -> bytes:
         date = self.server_state.default_headers

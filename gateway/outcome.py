@@ -18,7 +18,7 @@ class Outcome:
     """The record of one request in the making. Times are seconds of the monotonic clock."""
 
     __slots__ = (
-        "announced", "attempt_started", "attempts", "caller", "closed", "content_bytes", "cost_nano_usd", "decision",
+        "announced", "attempt_started", "attempts", "caller", "closed", "content_bytes", "cost_usd", "decision",
         "endpoint", "failures", "first_content_ms", "id", "latency_ms", "overhead_ms", "request", "route", "spool",
         "started", "upstream_seconds", "usage",
     )  # fmt: skip
@@ -40,7 +40,7 @@ class Outcome:
         self.first_content_ms: int | None = None
         self.overhead_ms: float | None = None
         self.usage: Usage | None = None
-        self.cost_nano_usd: int | None = None
+        self.cost_usd: str | None = None
         self.content_bytes = 0
         self.announced = False
         self.closed = False
@@ -97,7 +97,7 @@ class Outcome:
         """Take the usage that the provider told, and price it; without a price the cost stays unknown."""
         self.usage = usage
         if usage is not None and self.route is not None and self.route.price is not None:
-            self.cost_nano_usd = self.route.price.nano_usd(usage)
+            self.cost_usd = usd(self.route.price.nano_usd(usage))
 
     def close(
         self,
@@ -125,7 +125,7 @@ class Outcome:
     def _finished(
         self, status: int, error: NexusError | None, error_class: str | None, retryable: bool | None
     ) -> Finished:
-        caller, route, request, usage, cost = self.caller, self.route, self.request, self.usage, self.cost_nano_usd
+        caller, route, request, usage, cost = self.caller, self.route, self.request, self.usage, self.cost_usd
         assert caller is not None
         return Finished(
             id=self.id,
@@ -150,6 +150,6 @@ class Outcome:
             cached_tokens=usage.cached_tokens if usage else None,
             reasoning_tokens=usage.reasoning_tokens if usage else None,
             usage_estimated=usage.estimated if usage else False,
-            cost_usd=usd(cost) if cost is not None else None,
+            cost_usd=cost,
             unpriced=usage is not None and cost is None,
         )

@@ -7,14 +7,13 @@ first's.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 import msgspec
 
-from billing.pricing import usd
 from gateway.answer_stream import AnswerStream
 from gateway.circuit import Result
 from gateway.circuit_store import CircuitBoard, Permit, Refusal
@@ -122,8 +121,11 @@ class _Journey:
         self.deadline = self.loop.time() + tenant.deadline_seconds
         self.reopens_in: float | None = None
         self.over = False
-        self.draws = draws_for(routes.candidates, weighted=tenant.weighted, random=relay.random)
-        order = in_order(routes.candidates, weighted=tenant.weighted, draws=self.draws)
+        order: Sequence[Route] = routes.candidates
+        self.draws: list[float] = []
+        if len(order) > 1:
+            self.draws = draws_for(order, weighted=tenant.weighted, random=relay.random)
+            order = in_order(order, weighted=tenant.weighted, draws=self.draws)
         self.walk = Walk(order, calls=tenant.max_attempts)
         # How it was routed, if it ends with an answer; any other end says so.
         outcome.decision = Decision(routes.plan, self.draws) if self.draws else routes.decision
@@ -198,7 +200,7 @@ class _Journey:
         outcome.route, outcome.latency_ms, outcome.attempt_started = route, None, time.perf_counter()
         outcome.announce()
         upstream = route.adapter.build_request(self.request, route.target)
-        head = encode_head(b"POST", upstream.path.encode(), route.origin, upstream.headers, len(upstream.body))
+        head = encode_head(b"POST", upstream.path, route.origin, upstream.headers, len(upstream.body))
         first_by = min(self.loop.time() + route.timeout_seconds, self.deadline)
         response: Response | None = None
         sent = time.perf_counter()
@@ -252,8 +254,8 @@ class _Journey:
         if self.circuits.needs_report(route.provider_id, permit, Result.SUCCESS):
             await self.circuits.report(route.provider_id, permit, Result.SUCCESS, "200")
         head = b"content-type: application/json\r\n" + outcome.head()
-        if outcome.cost_nano_usd is not None:
-            head += b"x-nexus-cost-usd: %b\r\n" % usd(outcome.cost_nano_usd).encode()
+        if outcome.cost_usd is not None:
+            head += b"x-nexus-cost-usd: %b\r\n" % outcome.cost_usd.encode()
         return Reply(200, head, answer.body, outcome=outcome)
 
     async def _commit(self, route: Route, permit: Permit, response: Response, first_by: float) -> Reply | Failure:

@@ -11,6 +11,7 @@ from enum import IntEnum
 from http import HTTPStatus
 from typing import Any, ClassVar, cast, override
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -75,13 +76,28 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self._phase, self._since, self._head_bytes = Phase.HEAD, self.loop.time(), 0
         if self._phase is Phase.HEAD:
             self._head_bytes += len(data)
-            super().data_received(data)
+            self._parse(data)
             if self._phase is Phase.HEAD and self._head_bytes > MAX_HEAD_BYTES:
                 self.refuse(BadRequestHead("The head of the request is larger than 64 KiB."))
         else:
-            super().data_received(data)
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.refuse(BadRequestHead("The request is not valid HTTP/1.1."))
+        except httptools.HttpParserUpgrade:
+            pass  # the request is answered as if no upgrade had been asked for, as RFC 9110, section 7.8 allows
 
     # --- called by the parser
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self.headers.append((name, value))
+        if name == b"expect":
+            self.expect_100_continue = value.strip().lower() == b"100-continue"
 
     @override
     def on_headers_complete(self) -> None:
@@ -128,10 +144,6 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._phase, self._since = Phase.IDLE, self.loop.time()
         super().on_response_complete()
         self._unset_keepalive_if_required()  # the sweep closes idle connections
-
-    @override
-    def send_400_response(self, msg: str) -> None:
-        self.refuse(BadRequestHead("The request is not valid HTTP/1.1."))
 
     def refuse(self, error: NexusError) -> None:
         """Answer with an error and close: what follows on this connection is not read any more."""

@@ -5,7 +5,7 @@ upstream request, and the upstream's answer back into OpenAI's bytes. Adapters o
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -25,12 +25,13 @@ class Target:
     api_key: str
     upstream_model: str
     options: Mapping[str, Any]
+    memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)  # what an adapter derived from it
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True):
     """One POST to the upstream: path, headers without Host and Content-Length, body."""
 
-    path: str
+    path: bytes
     headers: Headers
     body: bytes
 
@@ -115,7 +116,11 @@ class StreamDecoder(Protocol):
     finished: bool
     failure: Failure | None
     usage: Usage | None
-    content_bytes: int  # of generated text so far, for an estimate when no usage came
+
+    @property
+    def content_bytes(self) -> int:
+        """Of generated text so far, about: for an estimate when no usage came."""
+        ...
 
     def feed(self, data: bytes) -> bytes: ...
 

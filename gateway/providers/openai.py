@@ -4,6 +4,7 @@ Wire facts: https://platform.openai.com/docs/api-reference (chat, completions, e
 """
 
 import re
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from gateway.providers.base import (
 from gateway.providers.failures import by_status, retry_after_seconds
 from gateway.schema import Endpoint, ModelRequest
 
+_LAST_BLOCKS = 8  # kept for a second look for the finish
 HOLD_BYTES = 64 * 1024  # events kept back before the first content; past that the stream is taken as begun
 
 
@@ -80,9 +82,18 @@ _TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning|arguments|ref
 
 def build_request(request: ModelRequest, target: Target) -> UpstreamRequest:
     """Return the upstream request: the client's body under our credential."""
+    known = (request.endpoint, request.stream)
+    if known not in target.memo:
+        path = f"{target.base_path}/{request.endpoint.value}".encode()
+        target.memo[known] = (path, _headers(target, stream=request.stream))
+    path, headers = target.memo[known]
+    return UpstreamRequest(path, headers, request.body_for(target.upstream_model))
+
+
+def _headers(target: Target, *, stream: bool) -> Headers:
     headers: list[tuple[bytes, bytes]] = [
         (b"content-type", b"application/json"),
-        (b"accept", b"text/event-stream" if request.stream else b"application/json"),
+        (b"accept", b"text/event-stream" if stream else b"application/json"),
         (b"accept-encoding", b"identity"),
         (b"user-agent", b"nexus"),
     ]
@@ -91,11 +102,7 @@ def build_request(request: ModelRequest, target: Target) -> UpstreamRequest:
     for option, name in (("organization", b"openai-organization"), ("project", b"openai-project")):
         if value := target.options.get(option):
             headers.append((name, str(value).encode()))
-    return UpstreamRequest(
-        path=f"{target.base_path}/{request.endpoint.value}",
-        headers=tuple(headers),
-        body=request.body_for(target.upstream_model),
-    )
+    return tuple(headers)
 
 
 def parse_response(request: ModelRequest, body: bytes) -> Completion | Failure:
@@ -134,30 +141,35 @@ def parse_error(status: int, headers: Headers, body: bytes) -> Failure:
 
 
 class OpenAIStream:
-    """The tap on an OpenAI stream. It holds events until the first content, then passes them on as they come."""
+    """The tap on an OpenAI stream. It holds events until the first content, then passes them on as they come.
+
+    After the first content only an event that may say more than content is decoded; of the others the bytes are
+    searched and counted.
+    """
 
     __slots__ = (
-        "_finish_seen",
-        "_held",
-        "_keep_usage",
-        "_splitter",
-        "committed",
-        "content_bytes",
-        "failure",
-        "finished",
-        "usage",
-    )
+        "_envelope_bytes", "_events", "_finish_seen", "_held", "_keep_usage", "_last_blocks", "_passed_bytes",
+        "_splitter", "committed", "failure", "finished", "usage",
+    )  # fmt: skip
 
     def __init__(self, *, keep_usage: bool) -> None:
         self._splitter = sse.EventSplitter()
         self._held = b""
         self._keep_usage = keep_usage
         self._finish_seen = False
+        self._last_blocks: deque[bytes] = deque(maxlen=_LAST_BLOCKS)
+        self._passed_bytes = 0
+        self._events = 0
+        self._envelope_bytes = 0  # of an event, around its text
         self.committed = False
         self.finished = False
         self.failure: Failure | None = None
         self.usage: Usage | None = None
-        self.content_bytes = 0
+
+    @property
+    def content_bytes(self) -> int:
+        """About how much text has come: all events of a stream wear the same envelope, so one is measured."""
+        return max(0, self._passed_bytes - self._events * self._envelope_bytes)
 
     def feed(self, data: bytes) -> bytes:
         """Take upstream bytes; return the bytes for the client."""
@@ -186,8 +198,11 @@ class OpenAIStream:
         """Look at each event: before the first content all of them, after it those that may be more than content."""
         out = []
         for event in sse.events(block):
-            keep = self._take(event)
-            if keep:
+            if self.committed and not _is_special(event):
+                self._count(event)
+                out.append(event)
+                continue
+            if self._take(event):
                 out.append(event)
             if self.finished or self.failure is not None:
                 break
@@ -221,22 +236,27 @@ class OpenAIStream:
             if not chunk.choices:
                 return self._keep_usage
         self._finish_seen = self._finish_seen or any(choice.finish_reason for choice in chunk.choices or ())
-        if not self.committed:
-            self.committed = any(map(_is_content, chunk.choices or ()))
-        self._count(event)
+        if not self.committed and any(map(_is_content, chunk.choices or ())):
+            self.committed = True
+            self._envelope_bytes = len(event) - sum(map(len, _TEXT.findall(event)))
+        if self.committed:
+            self._count(event)
         return True
 
     def _end_marker(self) -> bool:
-        if not self._finish_seen:
+        if not self._finish_seen and not _FINISH.search(b"".join(self._last_blocks)):
             self.failure = self.end()
             return False
         self.finished = True
         return True
 
     def _count(self, block: bytes) -> None:
-        self.content_bytes += sum(map(len, _TEXT.findall(block)))
+        self._passed_bytes += len(block)
+        self._events += block.count(b"data:")
         if not self._finish_seen:
-            self._finish_seen = _FINISH.search(block) is not None
+            self._last_blocks.append(block)
+            # In the spelling that all known servers use; any other is looked for once, when the end marker comes.
+            self._finish_seen = b'"finish_reason":"' in block or b'"finish_reason": "' in block
 
 
 def stream_decoder(request: ModelRequest) -> OpenAIStream:
@@ -247,9 +267,13 @@ def stream_decoder(request: ModelRequest) -> OpenAIStream:
 def _is_special(block: bytes) -> bool:
     """Whether a block may hold more than content: the end marker, usage or an error.
 
-    Byte search is enough to say no: inside a JSON string the quotes of `"usage"` would be escaped.
+    Byte search is enough to say no: inside a JSON string the quotes of `"usage"` would be escaped. A stream that is
+    asked for usage has a null in the place of it in every other event.
     """
-    return sse.DONE in block or b'"error"' in block or (b'"usage"' in block and _USAGE.search(block) is not None)
+    if sse.DONE in block or b'"error"' in block:
+        return True
+    usages = block.count(b'"usage"')
+    return usages > 0 and usages > block.count(b'"usage":null') and _USAGE.search(block) is not None
 
 
 def _is_content(choice: _Choice) -> bool:

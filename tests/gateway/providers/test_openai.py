@@ -147,6 +147,25 @@ def test_an_end_marker_without_a_finish_is_a_truncated_answer(stream_bytes: byte
     assert stream.failure.kind is FailureKind.TRUNCATED
 
 
+@pytest.mark.parametrize("spelling", ['"finish_reason":"stop"', '"finish_reason": "stop"', '"finish_reason" : "stop"'])
+def test_a_finish_is_found_however_it_is_spelt(spelling: str) -> None:
+    stream = OpenAIStream(keep_usage=True)
+    stream.feed(ROLE + WORDS[0])
+    stream.feed(FINISH.replace(b'"finish_reason": "stop"', spelling.encode()))
+    stream.feed(USAGE_EVENT)
+    stream.feed(DONE)
+    assert stream.finished
+
+
+def test_the_text_of_a_stream_is_estimated_from_its_bytes() -> None:
+    stream = OpenAIStream(keep_usage=True)
+    words = ["Hello", " there", ", how", " are", " you", "?"] * 50
+    stream.feed(ROLE)
+    for word in words:
+        stream.feed(delta(content=word))
+    assert stream.content_bytes == len("".join(words))
+
+
 def test_an_event_that_is_no_json_fails_before_the_commit() -> None:
     stream = OpenAIStream(keep_usage=True)
     assert stream.feed(b"data: {oops\n\n") == b""
@@ -228,7 +247,7 @@ def test_the_request_goes_out_under_our_credential_and_the_upstream_name() -> No
     chat = request(stream=True, temperature=1.0, unknown={"kept": [1, 2.50]})
     upstream = OPENAI.build_request(chat, Target("/v1", "sk-up", "upstream-model", {"organization": "org-1"}))
     sent = json.loads(upstream.body)
-    assert upstream.path == "/v1/chat/completions"
+    assert upstream.path == b"/v1/chat/completions"
     assert dict(upstream.headers)[b"authorization"] == b"Bearer sk-up"
     assert dict(upstream.headers)[b"openai-organization"] == b"org-1"
     assert dict(upstream.headers)[b"accept-encoding"] == b"identity"
