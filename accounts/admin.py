@@ -111,8 +111,11 @@ class ApiKeyAdmin(AuditedAdmin):
     list_display = ("prefix", "name", "tenant", "expires_at", "last_used_at", "revoked_at")
     list_select_related = ("tenant",)
     search_fields = ("prefix", "name", "tenant__slug")
-    exclude = ("key_hash",)
-    readonly_fields = ("tenant", "prefix", "scopes", "created_by", "last_used_at", "revoked_at")
+    exclude = ("key_hash", "previous_hash")
+    readonly_fields = (
+        *("tenant", "prefix", "scopes", "created_by", "last_used_at", "revoked_at"),
+        *("rotated_at", "previous_expires_at"),
+    )
     actions = ("revoke",)
 
     @admin.action(description="Revoke the selected keys", permissions=["change"])

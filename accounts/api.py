@@ -1,6 +1,7 @@
 """The management API of keys, members, settings and the audit log."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,8 @@ from accounts.models import ApiKey, AuditEvent, Membership, Role, RoutingStrateg
 from nexus.errors import NotFound
 from nexus.rest import StrictSerializer, paginate, parsed
 
+MOST_GRACE_SECONDS = 7 * 24 * 3600
+
 
 class KeyInput(StrictSerializer):
     name = serializers.CharField(max_length=100)
@@ -24,6 +27,10 @@ class KeyInput(StrictSerializer):
         min_value=1, max_value=2_147_483_647, allow_null=True, required=False
     )
     expires_at = serializers.DateTimeField(allow_null=True, required=False)
+
+
+class RotationInput(StrictSerializer):
+    grace_s = serializers.IntegerField(min_value=0, max_value=MOST_GRACE_SECONDS, default=0)
 
 
 class MemberInput(StrictSerializer):
@@ -94,6 +101,20 @@ class KeyDetail(APIView):
         by = caller(request)
         services.revoke_key(key_id, by.tenant, actor=by.actor)
         return Response(status=204)
+
+
+class KeyRotation(APIView):
+    """A new secret for the same key. The old one ends at once, or after `grace_s`, for programs to change over."""
+
+    scopes = {"POST": "keys:write"}
+
+    def post(self, request: Request, key_id: UUID) -> Response:
+        by = caller(request)
+        grace_seconds = parsed(RotationInput, request)["grace_s"]
+        key, plaintext = services.rotate_key(
+            key_id, by.tenant, actor=by.actor, held=by.scopes, grace_seconds=grace_seconds, now=datetime.now(UTC)
+        )
+        return Response({**key_json(key), "api_key": plaintext}, headers={"cache-control": "no-store"})
 
 
 class MemberList(APIView):
@@ -172,6 +193,8 @@ def key_json(key: ApiKey) -> dict[str, Any]:
         "expires_at": key.expires_at,
         "last_used_at": key.last_used_at,
         "revoked_at": key.revoked_at,
+        "rotated_at": key.rotated_at,
+        "previous_expires_at": key.previous_expires_at,
     }
 
 

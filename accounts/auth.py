@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Q
 from django.http import HttpRequest
 from django.middleware.csrf import CsrfViewMiddleware
 from rest_framework.authentication import BaseAuthentication
@@ -59,7 +60,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             return None
         if scheme.lower() != "bearer":
             raise InvalidApiKey
-        key = ApiKey.objects.filter(key_hash=hash_key(value.strip())).select_related("tenant", "created_by").first()
+        key = _key_of(hash_key(value.strip()))
         if key is None or key.revoked_at is not None or _is_past(key.expires_at):
             raise InvalidApiKey
         role = _role_of_creator(key)
@@ -127,6 +128,12 @@ def current_membership(request: HttpRequest, user: User, *, slug: str | None = N
     chosen = request.session.get(SESSION_TENANT)
     by_choice = (each for each in memberships if str(each.tenant_id) == chosen)
     return next(by_choice, memberships[0] if memberships else None)
+
+
+def _key_of(digest: str) -> ApiKey | None:
+    """Return the key that has this secret, or had it and is in grace. One query."""
+    either = Q(key_hash=digest) | Q(previous_hash=digest, previous_expires_at__gt=datetime.now(UTC))
+    return ApiKey.objects.filter(either).select_related("tenant", "created_by").first()
 
 
 def _role_of_creator(key: ApiKey) -> str | None:

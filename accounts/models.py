@@ -134,7 +134,7 @@ class Membership(TenantOwned):
 
 
 class ApiKey(TenantOwned):
-    """A key for programs. Only its SHA-256 is kept; the plaintext is shown once, when it is made.
+    """A key for programs. Only its SHA-256 is kept; the plaintext is shown once, when it is made or rotated.
 
     It never holds more than the role of `created_by` allows at the moment of use: see `accounts.rbac`.
     """
@@ -149,9 +149,20 @@ class ApiKey(TenantOwned):
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    rotated_at = models.DateTimeField(null=True, blank=True)
+    previous_hash = models.CharField(
+        max_length=64, null=True, blank=True, unique=True
+    )  # of the secret before, in grace
+    previous_expires_at = models.DateTimeField(null=True, blank=True)  # until when that one is good
 
     class Meta:
         indexes: ClassVar = [models.Index(fields=["tenant", "-created_at", "-id"], name="api_key_by_tenant")]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(previous_hash=None) | models.Q(previous_expires_at__isnull=False),
+                name="grace_has_an_end",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.prefix}… {self.name}"

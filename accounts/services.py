@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
@@ -35,6 +35,10 @@ class AlreadyMember(Conflict):
 
 class KeyRevoked(Conflict):
     code = "KEY_REVOKED"
+
+
+class KeyExpired(Conflict):
+    code = "KEY_EXPIRED"
 
 
 class KeyFields(TypedDict, total=False):
@@ -110,8 +114,39 @@ def update_key(
     return key
 
 
+def rotate_key(
+    key_id: UUID, tenant: Tenant, *, actor: Actor, held: frozenset[str], grace_seconds: int, now: datetime
+) -> tuple[ApiKey, str]:
+    """Give a key a new secret; return its row and the plaintext, which exists nowhere else.
+
+    The old secret stays good for `grace_seconds`; one that was still in grace from an earlier rotation ends at once.
+    Raises NotFound, KeyRevoked, KeyExpired, and ScopeNotHeld where the caller would come by more than it may do.
+    """
+    plaintext = generate()
+    with transaction.atomic():
+        key = _locked_key(key_id, tenant)
+        if key.revoked_at is not None:
+            raise KeyRevoked("This key is revoked. Make a new one.")
+        if key.expires_at is not None and key.expires_at <= now:
+            raise KeyExpired("This key has expired, and so would its new secret. Give it a later expires_at first.")
+        _checked_scopes(key.scopes, held)
+        before, grace_before = key.prefix, key.previous_expires_at
+        key.previous_hash = key.key_hash if grace_seconds else None
+        key.previous_expires_at = now + timedelta(seconds=grace_seconds) if grace_seconds else None
+        key.key_hash, key.prefix, key.rotated_at = hash_key(plaintext), display_prefix(plaintext), now
+        key.save(update_fields=["key_hash", "prefix", "rotated_at", "previous_hash", "previous_expires_at"])
+        changes: dict[str, list[Any]] = {"prefix": [before, key.prefix]}
+        changes["previous_expires_at"] = [grace_before, key.previous_expires_at]
+        audit.log(actor=actor, action="key.rotated", target=key, tenant=tenant, changes=_as_json(changes))
+        announce()
+    return key, plaintext
+
+
 def revoke_key(key_id: UUID, tenant: Tenant, *, actor: Actor) -> None:
-    """Revoke a key; every runtime process refuses it within a second. Doing it twice changes nothing."""
+    """Revoke a key, a secret in grace included; every runtime process refuses it within a second.
+
+    Doing it twice changes nothing.
+    """
     with transaction.atomic():
         key = _locked_key(key_id, tenant)
         if key.revoked_at is not None:

@@ -8,6 +8,7 @@ from accounts import api
 api_urlpatterns = [
     path("keys", api.KeyList.as_view(), name="api-keys"),
     path("keys/<uuid:key_id>", api.KeyDetail.as_view(), name="api-key"),
+    path("keys/<uuid:key_id>/rotate", api.KeyRotation.as_view(), name="api-key-rotation"),
     path("members", api.MemberList.as_view(), name="api-members"),
     path("members/<uuid:member_id>", api.MemberDetail.as_view(), name="api-member"),
     path("settings", api.TenantSettings.as_view(), name="api-settings"),

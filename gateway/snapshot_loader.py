@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from uuid import UUID
 
 from django.conf import settings
@@ -54,18 +55,30 @@ def _load_callers(tenants: Mapping[UUID, TenantConfig]) -> dict[bytes, Caller]:
         )
     }
     keys = ApiKey.objects.filter(tenant__in=tenants, revoked_at=None).only(
-        "id", "tenant_id", "key_hash", "scopes", "created_by_id", "expires_at"
+        "id",
+        "tenant_id",
+        "key_hash",
+        "scopes",
+        "created_by_id",
+        "expires_at",
+        "previous_hash",
+        "previous_expires_at",
     )
-    return {
-        bytes.fromhex(key.key_hash): Caller(
+    callers: dict[bytes, Caller] = {}
+    for key in keys.iterator(chunk_size=5000):
+        caller = Caller(
             key_id=str(key.id),
             tenant_id=str(key.tenant_id),
             tenant=tenants[key.tenant_id],
             scopes=effective_scopes(key.scopes, roles.get((key.tenant_id, key.created_by_id))),
             expires_at=key.expires_at.timestamp() if key.expires_at else None,
         )
-        for key in keys.iterator(chunk_size=5000)
-    }
+        callers[bytes.fromhex(key.key_hash)] = caller
+        if key.previous_hash and key.previous_expires_at:
+            # The secret before the last rotation leads to the same key, until its grace or the key itself ends.
+            ends = min(key.previous_expires_at, key.expires_at or key.previous_expires_at)
+            callers[bytes.fromhex(key.previous_hash)] = replace(caller, expires_at=ends.timestamp())
+    return callers
 
 
 def _load_tenants(tenant_ids: set[UUID] | None) -> dict[UUID, TenantConfig]:

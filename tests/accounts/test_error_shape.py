@@ -31,12 +31,6 @@ def test_an_unknown_path_is_a_404(db: None) -> None:
     assert_error(Browser().get("/v1/nothing/here"), 404, "NOT_FOUND", "invalid_request_error")
 
 
-def test_a_key_has_no_rotation_yet(ada: Person) -> None:
-    made = call(ada.key, "POST", "/v1/keys", {"name": "x", "scopes": []}).json()
-    answer = call(ada.key, "POST", f"/v1/keys/{made['id']}/rotate", {})
-    assert_error(answer, 404, "NOT_FOUND", "invalid_request_error")
-
-
 def test_an_id_that_is_none_is_a_404(ada: Person) -> None:
     assert_error(call(ada.key, "GET", "/v1/keys/1%20OR%201=1"), 404, "NOT_FOUND", "invalid_request_error")
 

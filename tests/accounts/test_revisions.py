@@ -37,6 +37,7 @@ CHANGES: dict[str, Callable[[Tenant], Any]] = {
     "a role": lambda tenant: of(Membership, tenant).update(created_at=datetime.now(UTC)),
     "a revocation": lambda tenant: of(ApiKey, tenant).update(revoked_at=datetime.now(UTC)),
     "an expiry": lambda tenant: of(ApiKey, tenant).update(expires_at=datetime.now(UTC)),
+    "a grace": lambda tenant: of(ApiKey, tenant).update(previous_hash="0" * 64, previous_expires_at=datetime.now(UTC)),
     "scopes": lambda tenant: of(ApiKey, tenant).update(scopes=[]),
     "a quota": lambda tenant: of(ApiKey, tenant).update(monthly_request_quota=7),
     "a deleted key": lambda tenant: of(ApiKey, tenant).delete(),

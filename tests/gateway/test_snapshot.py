@@ -67,6 +67,55 @@ def test_a_revoked_key_is_refused_by_every_process_within_a_second(routed: Clien
     assert seconds_until(servers, key, "INVALID_API_KEY") < ONE_SECOND
 
 
+def rotate(routed: Client, servers: Servers, key: str, grace_s: int) -> dict[str, Any]:
+    url = f"{servers.twin.base_url}/v1/keys/{id_of(routed, key)}/rotate"
+    answer = httpx.post(url, json={"grace_s": grace_s}, headers=routed.headers)
+    assert answer.status_code == 200
+    rotated: dict[str, Any] = answer.json()
+    return rotated
+
+
+def test_a_rotated_secret_is_refused_by_every_process_within_a_second_and_the_new_one_taken(
+    routed: Client, servers: Servers, key: str
+) -> None:
+    rotated = rotate(routed, servers, key, grace_s=0)
+    assert seconds_until(servers, key, "INVALID_API_KEY") < ONE_SECOND
+    assert seconds_until(servers, rotated["api_key"], "") < ONE_SECOND
+
+
+def test_both_secrets_are_the_same_key_in_every_process_until_the_grace_is_over(
+    routed: Client, servers: Servers, key: str
+) -> None:
+    rotated = rotate(routed, servers, key, grace_s=3)
+    assert seconds_until(servers, rotated["api_key"], "") < ONE_SECOND
+    end = datetime.fromisoformat(rotated["previous_expires_at"])
+    for server in (servers.door, servers.twin):
+        answers = [ask(server, secret) for secret in (key, rotated["api_key"])]
+        assert [code_of(answer) for answer in answers] == ["", ""]
+        rows = [routed.row(answer.headers["x-request-id"]) for answer in answers]
+        assert {str(row.key_id) for row in rows} == {rotated["id"]}
+    time.sleep(max(0.0, (end - datetime.now(UTC)).total_seconds()))
+    for server in (servers.door, servers.twin):
+        assert code_of(ask(server, key)) == "INVALID_API_KEY"
+        assert code_of(ask(server, rotated["api_key"])) == ""
+
+
+def test_a_revocation_ends_a_secret_in_grace_too(routed: Client, servers: Servers, key: str) -> None:
+    rotated = rotate(routed, servers, key, grace_s=600)
+    assert seconds_until(servers, rotated["api_key"], "") < ONE_SECOND
+    url = f"{servers.twin.base_url}/v1/keys/{rotated['id']}"
+    assert httpx.delete(url, headers=routed.headers).status_code == 204
+    assert seconds_until(servers, key, "INVALID_API_KEY") < ONE_SECOND
+    assert seconds_until(servers, rotated["api_key"], "INVALID_API_KEY") < ONE_SECOND
+
+
+def test_the_expiry_of_a_key_comes_before_the_end_of_its_grace(routed: Client, servers: Servers, key: str) -> None:
+    rotated = rotate(routed, servers, key, grace_s=600)
+    assert seconds_until(servers, rotated["api_key"], "") < ONE_SECOND
+    ApiKey.objects.filter(id=rotated["id"]).update(expires_at=datetime.now(UTC))
+    assert seconds_until(servers, key, "INVALID_API_KEY") < ONE_SECOND
+
+
 def disable_provider(routed: Client) -> None:
     Provider.objects.for_tenant(routed.tenant).update(enabled=False)
 
