@@ -20,6 +20,7 @@ from accounts.models import ApiKey, Membership, Tenant, User
 from accounts.rbac import ROLE_SCOPES, effective_scopes
 from nexus.errors import Forbidden, InvalidApiKey, NotFound, ScopeRequired
 from nexus.http import client_ip, request_id
+from nexus.logs import bind
 
 if TYPE_CHECKING:  # at run time rest_framework.views imports this module, through its settings
     from rest_framework.views import APIView
@@ -63,6 +64,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         key = _key_of(hash_key(value.strip()))
         if key is None or key.revoked_at is not None or _is_past(key.expires_at):
             raise InvalidApiKey
+        bind(tenant=key.tenant.slug)
         role = _role_of_creator(key)
         _note_use(key)
         actor = Actor.of_key(key, ip=client_ip(request._request), request_id=request_id(request._request))
@@ -83,6 +85,7 @@ class SessionAuthentication(BaseAuthentication):
         membership = current_membership(request._request, user, slug=request.headers.get(TENANT_HEADER))
         if membership is None:
             raise Forbidden("You are not a member of any tenant. Ask an admin to add you.")
+        bind(tenant=membership.tenant.slug)
         actor = Actor.of_user(user, ip=client_ip(request._request), request_id=request_id(request._request))
         role = membership.role
         return user, Principal(membership.tenant, role, ROLE_SCOPES[role], actor, user=user)

@@ -26,4 +26,4 @@ def _push() -> None:
         sync_client(settings.REDIS_URL).publish(CHANNEL, b"1")
     except RedisError as error:
         # Harmless: without the push the change is in force half a second later.
-        logger.warning("The push of a configuration change failed: %s", type(error).__name__)
+        logger.warning("The push of a configuration change failed.", extra={"error": type(error).__name__})

@@ -84,7 +84,8 @@ def circuit_board(tenant: Tenant, providers: Iterable[Provider]) -> Board:
         shared: Mapping[UUID, Circuit] | None = read_states(sync_client(settings.REDIS_URL), ids)
     except RedisError as error:
         logger.warning(
-            "Circuit states are told from their last events: Redis does not answer (%s).", type(error).__name__
+            "Redis does not answer: circuit states are told from their last events.",
+            extra={"error": type(error).__name__},
         )
         shared = None
     if shared is None:

@@ -313,13 +313,15 @@ class CircuitBoard:
                 id_, *values = json.loads(message["data"])
                 provider_id, circuit = UUID(id_), circuit_of(values)
             except (ValueError, TypeError, AttributeError):
-                logger.warning("A message on %s is not a circuit's state: it is left out.", CHANNEL)
+                logger.warning("A message is not a circuit's state: it is left out.", extra={"channel": CHANNEL})
                 continue
             self._mirror.take_push(provider_id, circuit)
 
     def _lost(self, error: Exception) -> None:
         if self._problem is None:
-            logger.warning("Redis does not answer (%s): circuits are this process's own now.", type(error).__name__)
+            logger.warning(
+                "Redis does not answer: circuits are this process's own now.", extra={"error": type(error).__name__}
+            )
         self._problem = f"Redis does not answer ({type(error).__name__})"
 
     def _now_ms(self) -> int:

@@ -67,7 +67,8 @@ class Pipeline:
             raise
         except Exception:
             # A fault of our own is answered, recorded and logged under the request's id; the process goes on.
-            logger.exception("Request %s failed.", outcome.id)
+            tenant_id = outcome.caller and outcome.caller.tenant_id
+            logger.exception("A request failed.", extra={"request_id": outcome.id, "tenant_id": tenant_id})
             fault = InternalError("NEXUS failed on this request. Its log tells more under the request id.")
             outcome.close(fault.status, error=fault, retryable=True)
             return error_reply(fault, outcome)

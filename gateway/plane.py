@@ -100,7 +100,14 @@ class DataPlane:
         """Put a circuit's transition into the spool, so that it reaches the database as surely as a request does."""
         tenant_id = self.snapshots.current.tenant_of(provider_id)
         logger.warning(
-            "Circuit of provider %s: %s -> %s (%s)", provider_id, change.from_status, change.to_status, change.reason
+            "A circuit changed.",
+            extra={
+                "provider_id": provider_id,
+                "tenant_id": tenant_id,
+                "from_state": change.from_status,
+                "to_state": change.to_status,
+                "reason": change.reason,
+            },
         )
         if tenant_id is None:
             return  # the provider was deleted meanwhile: nobody's event

@@ -215,7 +215,9 @@ def _reset(provider: Provider, what: str) -> None:
         reset_circuit(client, provider.id, reason)
     except RedisError as error:
         # Harmless: an open circuit closes by its own probes, only later.
-        logger.warning("The circuit of provider %s could not be reset: %s", provider.id, type(error).__name__)
+        logger.warning(
+            "A circuit could not be reset.", extra={"provider_id": provider.id, "error": type(error).__name__}
+        )
         return
     if before is not Status.CLOSED:
         CircuitEvent.objects.create(

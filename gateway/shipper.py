@@ -103,7 +103,9 @@ class Shipper:
             except psycopg.OperationalError as error:
                 self._disconnect()
                 if self._problem is None:
-                    logger.warning("PostgreSQL does not answer (%s): records wait in the spool.", type(error).__name__)
+                    logger.warning(
+                        "PostgreSQL does not answer: records wait in the spool.", extra={"error": type(error).__name__}
+                    )
                 self._problem = type(error).__name__
                 wait = min(wait * 2, LONGEST_PAUSE_SECONDS)
             else:
@@ -182,7 +184,10 @@ class Shipper:
     def _insert_one_by_one(self, rows: list[dict[str, Any]], error: psycopg.Error) -> None:
         """A row that the database cannot hold must not keep the others back: it is set aside, and said so."""
         if len(rows) == 1:
-            logger.error("Request %s is set aside: %s", rows[0]["id"], error)
+            logger.error(
+                "A record that the database cannot hold is set aside in the spool's folder `rejected`.",
+                extra={"request_id": rows[0]["id"], "error": str(error)},
+            )
             self._write_rejected(json.dumps(rows[0], default=str).encode())
             return
         for row in rows:

@@ -142,7 +142,7 @@ class SnapshotKeeper:
             self._failed("the configuration could not be loaded", error)
             return
         if self.problem is not None or loaded.revision != self.current.revision:
-            logger.info("Configuration revision %s is in force.", loaded.revision)
+            logger.info("A configuration is in force.", extra={"revision": loaded.revision})
         self.current, self.problem = loaded, None
 
     async def _poll(self) -> None:
@@ -171,7 +171,7 @@ class SnapshotKeeper:
         """Note a failure, and log it where it is news."""
         problem = f"{what}: {type(error).__name__}"
         if problem != self.problem:
-            logger.error("Configuration: %s. The last good one goes on serving.", problem, exc_info=error)
+            logger.error("The last good configuration goes on serving.", extra={"problem": problem}, exc_info=error)
         self.problem = problem
 
     async def _listen(self) -> None:

@@ -161,5 +161,5 @@ def _open_key(cipher: Cipher, provider: Provider) -> str | None:
     try:
         return cipher.open(provider.api_key_sealed, context=f"provider:{provider.id}")
     except SecretUnreadable:
-        logger.exception("Provider %s is left out: its key cannot be read.", provider.id)
+        logger.exception("A provider is left out: its key cannot be read.", extra={"provider_id": provider.id})
         return None

@@ -196,7 +196,7 @@ class Spool:
         if now - self._complained_at < _COMPLAIN_SECONDS:
             return
         self._complained_at = now
-        logger.error("The spool loses records: %s. %s lost so far; requests go on.", what, self.dropped)
+        logger.error("The spool loses records; requests go on.", extra={"why": what, "lost": self.dropped})
 
 
 class SpoolFull(Exception):

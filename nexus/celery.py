@@ -1,10 +1,32 @@
 """The Celery application and its schedule. State lives in PostgreSQL; the broker only wakes workers up."""
 
 import os
+from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
+from celery.signals import setup_logging, task_postrun, task_prerun
+from django.conf import settings
+
+from nexus.logs import bind, configure
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nexus.settings.console")
+
+
+@setup_logging.connect
+def log_as_every_process_does(**_: Any) -> None:
+    """Set logging up from the settings. Celery leaves its own undone when somebody answers this signal."""
+    configure(settings.LOGGING)
+
+
+@task_prerun.connect
+def name_the_task(task_id: str, task: "Task[..., Any]", **_: Any) -> None:
+    bind(task=task.name, task_id=task_id)
+
+
+@task_postrun.connect
+def forget_the_task(**_: Any) -> None:
+    bind(task=None, task_id=None)
+
 
 app = Celery("nexus")
 app.config_from_object("django.conf:settings", namespace="CELERY")

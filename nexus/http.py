@@ -12,6 +12,7 @@ from django.shortcuts import render
 
 from nexus.errors import Conflict, Forbidden, InvalidRequest, NexusError, NotFound
 from nexus.ids import uuid7
+from nexus.logs import bound, bound_now
 
 API_PREFIX = "/v1/"
 OUR_TRIGGERS = "23000"  # integrity_constraint_violation
@@ -22,7 +23,7 @@ class ServerError(NexusError):
 
 
 class RequestIdMiddleware:
-    """Gives each request an id (UUIDv7), sent as `x-request-id`. Ids of clients are not taken over."""
+    """Gives each request an id (UUIDv7), sent as `x-request-id` and told by the log. A client's own id is not taken."""
 
     sync_capable = True
     async_capable = True
@@ -36,10 +37,12 @@ class RequestIdMiddleware:
         request.request_id = uuid7()  # type: ignore[attr-defined]  # read back by request_id()
         if iscoroutinefunction(self.get_response):
             return self._later(request)
-        return self._marked(request, self.get_response(request))
+        with bound(request_id=request_id(request)):
+            return self._marked(request, self.get_response(request))
 
     async def _later(self, request: HttpRequest) -> HttpResponseBase:
-        return self._marked(request, await self.get_response(request))
+        with bound(request_id=request_id(request)):
+            return self._marked(request, await self.get_response(request))
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer what a page or Django's admin let through: an error of ours, or a refusal of the database's."""
@@ -47,6 +50,7 @@ class RequestIdMiddleware:
         return _fail(request, error) if isinstance(error, NexusError) else None
 
     def _marked(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        request.log_fields = bound_now()  # type: ignore[attr-defined]  # read back by nexus.logs
         # The data plane's views have set their own: the id of the request's row.
         response.headers.setdefault("x-request-id", str(request_id(request)))
         return response

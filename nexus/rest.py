@@ -80,7 +80,7 @@ def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Respo
     if error is None and isinstance(exception, IntegrityError):
         error = broken_promise(exception)
     if error is None:
-        logger.error("Request %s failed.", request_id(request), exc_info=exception)
+        logger.error("A request failed.", extra={"request_id": request_id(request)}, exc_info=exception)
         error = NexusError("NEXUS failed on this request. Its log tells more under the request id.")
     return Response(error.body(str(request_id(request))), status=error.status, headers=error.headers)
 

@@ -131,18 +131,21 @@ class Supervisor:
             watched.process = watched.child.spawn()
         except OSError as error:
             watched.process = None
-            self._schedule(watched, f"could not be started ({error})")
+            self._schedule(watched, f"it could not be started ({error})")
 
     def _schedule(self, watched: _Watched, what: str) -> None:
         now = self._clock()
         watched.waited = self._backoff.after(watched.waited, lived=now - watched.started_at)
         watched.due_at = now + watched.waited
-        logger.warning("%s %s; starting it again in %.1f s", watched.child.name, what, watched.waited)
+        logger.warning(
+            "A process is started again.",
+            extra={"child": watched.child.name, "why": what, "in_seconds": round(watched.waited, 3)},
+        )
 
     def _look(self) -> None:
         for watched in (*self._foundations, *self._children):
             if watched.process is not None and (code := watched.process.poll()) is not None:
-                what = f"(process {watched.process.pid}) {describe_exit(code)}"
+                what = f"process {watched.process.pid} {describe_exit(code)}"
                 watched.process = None
                 self._schedule(watched, what)
             if watched.due_at is not None and self._clock() >= watched.due_at:
@@ -164,7 +167,7 @@ class Supervisor:
             _sleep(wakeup, left)
         for process in living:
             if process.poll() is None:
-                logger.warning("process %d did not stop in time and is killed", process.pid)
+                logger.warning("A process did not stop in time and is killed.", extra={"child_pid": process.pid})
                 process.kill()
             process.wait()
 

@@ -56,6 +56,15 @@ def switch(name: str, *, default: bool) -> bool:
     raise ImproperlyConfigured(f"{name} must be true or false, not {raw!r}.")
 
 
+def choice(name: str, default: str, options: tuple[str, ...]) -> str:
+    """Return one of a few words, in whatever case it is written, refusing any other by name."""
+    raw = env.str(name, default=default)
+    found = next((option for option in options if option.lower() == raw.strip().lower()), None)
+    if found is None:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(options)}, not {raw!r}.")
+    return found
+
+
 # --- secrets ----------------------------------------------------------------------------------------------------------
 DEBUG = switch("DEBUG", default=False)
 SECRET_KEY = required("SECRET_KEY", "give 50 or more random characters; they sign sessions and tokens.")
@@ -233,11 +242,16 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DATETIME_FORMAT": "iso-8601",
 }
 
+# --- the process's own log --------------------------------------------------------------------------------------------
+NEXUS_LOG_FORMAT = choice("NEXUS_LOG_FORMAT", "text", ("text", "json"))
+NEXUS_LOG_LEVEL = choice("NEXUS_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+LOGGING_CONFIG = "nexus.logs.configure"
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env.str("NEXUS_LOG_LEVEL", default="INFO").upper()},
-    "loggers": {"django.server": {"level": "WARNING"}, "httpx": {"level": "WARNING"}},
+    "formatters": {"text": {"()": "nexus.logs.TextFormatter"}, "json": {"()": "nexus.logs.JsonFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": NEXUS_LOG_FORMAT}},
+    "root": {"handlers": ["stderr"], "level": NEXUS_LOG_LEVEL},
+    # Others tell more at INFO than anybody wants to read in the gateway's log.
+    "loggers": {name: {"level": "WARNING"} for name in ("django.server", "httpx", "celery", "asyncio")},
 }

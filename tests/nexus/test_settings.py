@@ -21,7 +21,7 @@ PRODUCTION = {
     "NEXUS_TRUSTED_PROXIES": "10.0.0.0/8",
     "EMAIL_URL": "smtp+tls://user:password@mail.example.com:587",
 }
-READ = re.compile(r'(?:env\.\w+|required|number|switch)\(\s*"([A-Z_]+)"')
+READ = re.compile(r'(?:env\.\w+|required|number|switch|choice)\(\s*"([A-Z_]+)"')
 ELSEWHERE = {"NEXUS_PG_BINDIR", "NEXUS_VALKEY_BIN", "NEXUS_CONSOLE_SOCKET"}  # read before Django's settings are
 
 
@@ -77,6 +77,8 @@ def test_the_documented_production_environment_is_clean(tmp_path: Path) -> None:
         ("NEXUS_TRUSTED_PROXIES", "proxy.internal", "NEXUS_TRUSTED_PROXIES must list addresses or networks"),
         ("NEXUS_ALLOW_PRIVATE_PROVIDERS", "10.0.0.0/99", "NEXUS_ALLOW_PRIVATE_PROVIDERS"),
         ("REDIS_URL", "http://redis", "REDIS_URL"),
+        ("NEXUS_LOG_FORMAT", "xml", "NEXUS_LOG_FORMAT must be one of text, json, not 'xml'."),
+        ("NEXUS_LOG_LEVEL", "LOUD", "NEXUS_LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
     ],
 )
 def test_a_bad_setting_is_named_in_one_sentence(tmp_path: Path, name: str, value: str, sentence: str) -> None:

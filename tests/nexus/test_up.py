@@ -149,7 +149,7 @@ def test_up_runs_restarts_stops_and_keeps_the_data(installation: Installation) -
     before = installation.endpoints().pids
     os.kill(before["valkey"], signal.SIGKILL)
     installation.until(lambda: running(installation.data_dir) and installation.endpoints().pids != before)
-    assert f"valkey (process {before['valkey']}) was killed by SIGKILL; starting it again in 0.5 s" in installation.log
+    assert f'child=valkey why="process {before["valkey"]} was killed by SIGKILL" in_seconds=0.5' in installation.log
     installation.until(lambda: installation.status("/readyz") == 200)
 
     family = installation.children()
