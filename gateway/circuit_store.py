@@ -110,6 +110,11 @@ class CircuitBoard:
     def detail(self) -> str:
         return "shared by all processes" if self._problem is None else f"this process alone: {self._problem}"
 
+    def not_closed(self) -> dict[UUID, Status]:
+        """Return the circuits that are open or half-open, as far as this process knows. No I/O."""
+        states = self._mirror.states(self._mirror.unsettled())
+        return {id_: circuit.status for id_, circuit in states.items() if circuit.status is not Status.CLOSED}
+
     async def acquire(self, provider_id: UUID, *, lease_seconds: float) -> Permit | Refusal:
         """Ask for leave to send. A probe's slot is freed after `lease_seconds`, should this process die with it.
 

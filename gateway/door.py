@@ -6,11 +6,12 @@ sending, or before the first byte.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import partial
 from typing import Any
 
 from gateway.completions import Call, Pipeline, authenticate
+from gateway.metrics_page import METRICS_PATH
 from gateway.outcome import Outcome
 from gateway.plane import DataPlane
 from gateway.relay import Reply, error_reply, json_reply
@@ -26,7 +27,7 @@ WATCH_AFTER_SECONDS = 0.05
 RECORD_FIRST_BYTES = 64 * 1024
 ENDPOINTS = {f"/v1/{endpoint.value}": endpoint for endpoint in Endpoint}
 _MODELS = "/v1/models"
-_PROBES = ("/healthz", "/readyz")
+_OPERATORS = ("/healthz", "/readyz", METRICS_PATH)
 _FRESH = {"cache-control": "no-store"}
 
 
@@ -50,7 +51,7 @@ class MethodNotAllowed(NexusError):
 
 def is_data_plane(path: str) -> bool:
     """Whether the door answers a path itself."""
-    return path in ENDPOINTS or path == _MODELS or path.startswith("/v1/models/") or path in _PROBES
+    return path in ENDPOINTS or path == _MODELS or path.startswith("/v1/models/") or path in _OPERATORS
 
 
 def small_answer(plane: DataPlane, method: str, path: str, authorization: bytes) -> Reply:
@@ -75,6 +76,17 @@ def small_answer(plane: DataPlane, method: str, path: str, authorization: bytes)
         return error_reply(error, outcome)
 
 
+async def metrics_answer(plane: DataPlane, headers: Iterable[tuple[bytes, bytes]], client: str | None) -> Reply:
+    """Answer /metrics."""
+    outcome = Outcome("", plane.spool)
+    try:
+        content_type, body = await plane.metrics.render(headers, client)
+    except NexusError as error:
+        return error_reply(error, outcome)
+    head = f"content-type: {content_type}\r\ncache-control: no-store\r\nx-request-id: {outcome.id}\r\n"
+    return Reply(200, head.encode(), body)
+
+
 class RuntimeDoor:
     """ASGI application for the data plane's paths."""
 
@@ -89,6 +101,11 @@ class RuntimeDoor:
         endpoint = ENDPOINTS.get(scope["path"])
         if endpoint is not None and scope["method"] == "POST":
             await self._serve(endpoint, scope, receive, send)
+            return
+        if scope["path"] == METRICS_PATH and scope["method"] in ("GET", "HEAD"):
+            client = scope.get("client")
+            reply = await metrics_answer(self._plane, scope["headers"], client[0] if client else None)
+            await _deliver(reply, send, head_only=scope["method"] == "HEAD")
             return
         authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         reply = small_answer(self._plane, scope["method"], scope["path"], authorization)

@@ -3,6 +3,7 @@
 import time
 
 from billing.pricing import Usage, usd
+from gateway.meters import METERS
 from gateway.providers.base import Failure
 from gateway.records import Attempt, Decision, Finished, Started
 from gateway.schema import ModelRequest
@@ -18,9 +19,9 @@ class Outcome:
     """The record of one request in the making. Times are seconds of the monotonic clock."""
 
     __slots__ = (
-        "announced", "attempt_started", "attempts", "caller", "closed", "content_bytes", "cost_usd", "decision",
-        "endpoint", "failures", "first_content_ms", "id", "latency_ms", "overhead_ms", "request", "route", "spool",
-        "started", "upstream_seconds", "usage",
+        "announced", "attempt_started", "attempts", "caller", "closed", "content_bytes", "cost_nano_usd",
+        "cost_usd", "decision", "endpoint", "failures", "first_content_ms", "id", "latency_ms", "overhead_ms",
+        "request", "route", "spool", "started", "upstream_seconds", "usage",
     )  # fmt: skip
 
     def __init__(self, endpoint: str, spool: Spool) -> None:
@@ -41,6 +42,7 @@ class Outcome:
         self.overhead_ms: float | None = None
         self.usage: Usage | None = None
         self.cost_usd: str | None = None
+        self.cost_nano_usd = 0  # the same number, for those that add it up
         self.content_bytes = 0
         self.announced = False
         self.closed = False
@@ -97,7 +99,8 @@ class Outcome:
         """Take the usage that the provider told, and price it; without a price the cost stays unknown."""
         self.usage = usage
         if usage is not None and self.route is not None and self.route.price is not None:
-            self.cost_usd = usd(self.route.price.nano_usd(usage))
+            self.cost_nano_usd = self.route.price.nano_usd(usage)
+            self.cost_usd = usd(self.cost_nano_usd)
 
     def close(
         self,
@@ -111,11 +114,11 @@ class Outcome:
         if self.closed:
             return
         self.closed = True
-        if self.caller is None:
-            return  # nobody to whom the request belongs: an unknown key
-        if self.usage is None and self.announced and (self.content_bytes or status in (200, CLIENT_GONE)):
-            self.settle(self._estimated_usage())
-        self.spool.end(self._finished(status, error, error_class, retryable))
+        if self.caller is not None:  # else there is nobody to whom the request belongs: an unknown key
+            if self.usage is None and self.announced and (self.content_bytes or status in (200, CLIENT_GONE)):
+                self.settle(self._estimated_usage())
+            self.spool.end(self._finished(status, error, error_class, retryable))
+        METERS.count(self, status, error.code if error else error_class)
 
     def _estimated_usage(self) -> Usage:
         """Estimate what a provider billed that told no usage: four bytes a token, over what was sent and seen."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from gateway.circuit import Transition
 from gateway.circuit_store import CircuitBoard
 from gateway.completions import Pipeline, authenticate
 from gateway.egress import Allowance
+from gateway.meter_files import Condition, Publisher
+from gateway.meters import METERS
+from gateway.metrics_page import MetricsPage
 from gateway.records import CircuitChanged
 from gateway.relay import Limits, Relay
 from gateway.shipper import Shipper
@@ -43,6 +47,16 @@ class DataPlane:
             idle_seconds=settings.NEXUS_STREAM_IDLE_SECONDS, stream_total_seconds=settings.NEXUS_STREAM_TOTAL_SECONDS
         )
         self.pipeline = Pipeline(self.snapshots, Relay(self.transport, self.circuits, limits), self.spool)
+        METERS.by_tenant = settings.NEXUS_METRICS_BY_TENANT
+        self.publisher = Publisher(settings.NEXUS_DATA_DIR / "meters", METERS, self._condition)
+        self.metrics = MetricsPage(
+            self.publisher,
+            spool_folder=settings.NEXUS_DATA_DIR / "spool",
+            snapshot=lambda: self.snapshots.current,
+            token=settings.NEXUS_METRICS_TOKEN,
+            by_tenant=settings.NEXUS_METRICS_BY_TENANT,
+        )
+        self._started_at = time.time()
         self._starting = asyncio.Lock()
         self._started = False
 
@@ -54,6 +68,7 @@ class DataPlane:
             self.spool.start(asyncio.get_running_loop())
             await self.circuits.start()
             await self.snapshots.start()
+            self.publisher.start(asyncio.get_running_loop())
             self._started = True
 
     async def stop(self) -> None:
@@ -61,6 +76,7 @@ class DataPlane:
             if not self._started:
                 return
             self._started = False
+            self.publisher.stop()
             await self.snapshots.stop()
             await self.circuits.stop()
             await self.transport.close()
@@ -96,8 +112,20 @@ class DataPlane:
             "spool": {"ok": self.spool.dropped == 0, "detail": f"{self.spool.dropped} records dropped"},
         }
 
+    def _condition(self) -> Condition:
+        METERS.numbers.dropped_records = self.spool.dropped
+        return Condition(
+            started_at=self._started_at,
+            revision=self.snapshots.current.revision,
+            revision_age_seconds=self.snapshots.age_seconds,
+            breaker_backend=self.circuits.backend,
+            in_flight=self.spool.in_flight,
+            circuits={str(id_): status.value for id_, status in self.circuits.not_closed().items()},
+        )
+
     def _record_transition(self, provider_id: UUID, change: Transition) -> None:
         """Put a circuit's transition into the spool, so that it reaches the database as surely as a request does."""
+        METERS.count_circuit_change(change.to_status)
         tenant_id = self.snapshots.current.tenant_of(provider_id)
         logger.warning(
             "A circuit changed.",

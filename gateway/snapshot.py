@@ -118,11 +118,17 @@ class SnapshotKeeper:
     def __init__(self, load: Callable[[Snapshot], Snapshot], *, connection: Mapping[str, Any], redis_url: str) -> None:
         self.current = Snapshot()
         self.problem: str | None = "not loaded yet"
+        self._confirmed_at: float | None = None
         self._load = load
         self._connection_parameters = dict(connection)
         self._redis_url = redis_url
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How long ago the snapshot was last known to be the current configuration; None: never."""
+        return None if self._confirmed_at is None else time.monotonic() - self._confirmed_at
 
     async def start(self) -> None:
         """Load the first snapshot, or go on without one and say so: the poll keeps trying."""
@@ -143,7 +149,7 @@ class SnapshotKeeper:
             return
         if self.problem is not None or loaded.revision != self.current.revision:
             logger.info("A configuration is in force.", extra={"revision": loaded.revision})
-        self.current, self.problem = loaded, None
+        self.current, self.problem, self._confirmed_at = loaded, None, time.monotonic()
 
     async def _poll(self) -> None:
         connection: psycopg.AsyncConnection[Any] | None = None
@@ -166,6 +172,8 @@ class SnapshotKeeper:
                 continue
             if row is None or row[0] != self.current.revision or self.problem is not None:
                 await self.refresh()
+            else:
+                self._confirmed_at = time.monotonic()
 
     def _failed(self, what: str, error: Exception) -> None:
         """Note a failure, and log it where it is news."""

@@ -73,6 +73,11 @@ class Spool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests have begun and not ended."""
+        return len(self._in_flight)
+
     def open(self) -> None:
         """Take the folder into use. Raises OSError where it cannot be written."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -11,10 +11,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.views.decorators.csrf import csrf_exempt
 
 from gateway.completions import Call
-from gateway.door import BodyTooLarge, header_pairs, small_answer
+from gateway.door import BodyTooLarge, header_pairs, metrics_answer, small_answer
 from gateway.plane import data_plane
 from gateway.relay import Reply
 from gateway.schema import Endpoint
+from nexus.http import client_ip
 
 
 class EventStream(StreamingHttpResponse):
@@ -68,6 +69,17 @@ async def small_request(request: HttpRequest) -> HttpResponse:
     await plane.start()
     authorization = request.headers.get("authorization", "").encode("latin-1", "replace")
     return _whole(small_answer(plane, request.method or "GET", request.path, authorization))
+
+
+@csrf_exempt
+async def metrics_request(request: HttpRequest) -> HttpResponse:
+    """Answer /metrics."""
+    if request.method not in ("GET", "HEAD"):
+        return await small_request(request)
+    plane = data_plane()
+    await plane.start()
+    headers = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in request.headers.items()]
+    return _whole(await metrics_answer(plane, headers, client_ip(request)))
 
 
 def _response(reply: Reply) -> HttpResponseBase:

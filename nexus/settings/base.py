@@ -161,7 +161,7 @@ for _address in NEXUS_TRUSTED_PROXIES:
 _HTTPS = NEXUS_PUBLIC_URL.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _HTTPS else None
-SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$"]  # probes speak plain HTTP
+SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$", "^metrics$"]  # probes speak plain HTTP
 SECURE_HSTS_SECONDS = 31_536_000 if _HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
@@ -241,6 +241,12 @@ REST_FRAMEWORK: dict[str, Any] = {
     "COERCE_DECIMAL_TO_STRING": True,
     "DATETIME_FORMAT": "iso-8601",
 }
+
+# --- metrics ----------------------------------------------------------------------------------------------------------
+NEXUS_METRICS_TOKEN = env.str("NEXUS_METRICS_TOKEN", default="")
+if 0 < len(NEXUS_METRICS_TOKEN) < 16:
+    raise ImproperlyConfigured("NEXUS_METRICS_TOKEN must have at least 16 characters, or be empty.")
+NEXUS_METRICS_BY_TENANT = switch("NEXUS_METRICS_BY_TENANT", default=False)
 
 # --- the process's own log --------------------------------------------------------------------------------------------
 NEXUS_LOG_FORMAT = choice("NEXUS_LOG_FORMAT", "text", ("text", "json"))

@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 
 from gateway.schema import Endpoint
-from gateway.streaming import model_request, small_request
+from gateway.streaming import metrics_request, model_request, small_request
 
 handler400 = "nexus.http.bad_request"
 handler403 = "nexus.http.forbidden"
@@ -16,4 +16,5 @@ urlpatterns = [
     re_path(r"^v1/models/.+$", small_request),
     path("healthz", small_request),
     path("readyz", small_request),
+    path("metrics", metrics_request),
 ]

@@ -77,6 +77,8 @@ def test_the_documented_production_environment_is_clean(tmp_path: Path) -> None:
         ("NEXUS_TRUSTED_PROXIES", "proxy.internal", "NEXUS_TRUSTED_PROXIES must list addresses or networks"),
         ("NEXUS_ALLOW_PRIVATE_PROVIDERS", "10.0.0.0/99", "NEXUS_ALLOW_PRIVATE_PROVIDERS"),
         ("REDIS_URL", "http://redis", "REDIS_URL"),
+        ("NEXUS_METRICS_TOKEN", "short", "NEXUS_METRICS_TOKEN must have at least 16 characters, or be empty."),
+        ("NEXUS_METRICS_BY_TENANT", "some", "NEXUS_METRICS_BY_TENANT must be true or false, not 'some'."),
         ("NEXUS_LOG_FORMAT", "xml", "NEXUS_LOG_FORMAT must be one of text, json, not 'xml'."),
         ("NEXUS_LOG_LEVEL", "LOUD", "NEXUS_LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
     ],
