@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import close_old_connections, connection
 
 from gateway.circuit import Transition
 from gateway.circuit_store import CircuitBoard
@@ -21,7 +21,8 @@ from gateway.metrics_page import MetricsPage
 from gateway.records import CircuitChanged
 from gateway.relay import Limits, Relay
 from gateway.shipper import Shipper
-from gateway.snapshot import SnapshotKeeper
+from gateway.snapshot import Snapshot, SnapshotKeeper
+from gateway.snapshot_file import STALE_SECONDS, SnapshotFile, SnapshotRefused
 from gateway.snapshot_loader import load
 from gateway.spool import Spool
 from gateway.transport import Transport
@@ -36,7 +37,10 @@ class DataPlane:
     """Starts with the process (ASGI lifespan), or with the first request where the server has no lifespan."""
 
     def __init__(self) -> None:
-        self.snapshots = SnapshotKeeper(load, connection=connection_parameters(), redis_url=settings.REDIS_URL)
+        self.snapshot_file = snapshot_file()
+        self.snapshots = SnapshotKeeper(
+            _load, stored=self._stored_snapshot, connection=connection_parameters(), redis_url=settings.REDIS_URL
+        )
         self.circuits = CircuitBoard(settings.REDIS_URL, on_transition=self._record_transition)
         self.transport = Transport(
             allowance=Allowance.parse(settings.NEXUS_ALLOW_PRIVATE_PROVIDERS),
@@ -101,10 +105,13 @@ class DataPlane:
         return {
             "configuration": {
                 "ok": ready,
-                "detail": snapshot.problem or f"revision {snapshot.current.revision}",
+                "detail": f"revision {snapshot.current.revision}, {snapshot.source or 'from the database'}"
+                if ready
+                else snapshot.problem,
                 "revision": snapshot.current.revision,
             },
             "database": {"ok": snapshot.problem is None, "detail": snapshot.problem or "answers"},
+            "snapshot_file": self._snapshot_file_health(),
             "circuits": {
                 "ok": self.circuits.backend == "redis",
                 "detail": self.circuits.detail,
@@ -122,6 +129,19 @@ class DataPlane:
             in_flight=self.spool.in_flight,
             circuits={str(id_): status.value for id_, status in self.circuits.not_closed().items()},
         )
+
+    def _stored_snapshot(self) -> tuple[Snapshot, float]:
+        snapshot, stored = self.snapshot_file.load()
+        return snapshot, stored.age_seconds
+
+    def _snapshot_file_health(self) -> dict[str, Any]:
+        """Say whether a start without PostgreSQL would serve. Reads one line of the disk."""
+        try:
+            stored = self.snapshot_file.describe()
+        except SnapshotRefused as refused:
+            return {"ok": False, "detail": f"a start without PostgreSQL would not serve: {refused}"}
+        detail = f"revision {stored.revision}, known to be true {stored.age_seconds:.0f} s ago"
+        return {"ok": stored.age_seconds < STALE_SECONDS, "detail": detail, "age_seconds": round(stored.age_seconds, 1)}
 
     def _record_transition(self, provider_id: UUID, change: Transition) -> None:
         """Put a circuit's transition into the spool, so that it reaches the database as surely as a request does."""
@@ -160,6 +180,25 @@ def connection_parameters() -> dict[str, Any]:
         for name, value in parameters.items()
         if name in ("dbname", "user", "password", "host", "port", "sslmode")
     }
+
+
+def snapshot_file() -> SnapshotFile:
+    """Return the file that holds this machine's copy of the configuration."""
+    database = settings.DATABASES["default"]
+    return SnapshotFile(
+        settings.NEXUS_DATA_DIR / "snapshot.jsonl",
+        secret=settings.SECRET_KEY,
+        database=f"{database.get('HOST') or 'localhost'}:{database.get('PORT') or 5432}/{database['NAME']}",
+        max_age_seconds=settings.NEXUS_SNAPSHOT_MAX_AGE_SECONDS,
+    )
+
+
+def _load(current: Snapshot) -> Snapshot:
+    """Load in a thread, which must not keep its connection: after an outage it would be a dead one."""
+    try:
+        return load(current)
+    finally:
+        close_old_connections()
 
 
 def shipper_of(folder: Path) -> Shipper:

@@ -3,7 +3,8 @@ read.
 
 `Snapshot` is immutable: a request that began with one ends with it. `SnapshotKeeper` replaces it when the configuration
 revision rises: it polls the revision twice a second, and a push through Redis only makes the next poll come at once. A
-dead Redis therefore makes a change slower by half a second, never wrong.
+dead Redis therefore makes a change slower by half a second, never wrong. Without PostgreSQL it starts with the last
+snapshot that is on this machine's disk (gateway/snapshot_file.py), and goes on by itself when the database is back.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +30,7 @@ from nexus.redis_clients import subscriber_client
 
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
+FIRST_LOOK_SECONDS = 1.0  # that a start waits for the database before it turns to the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +116,26 @@ class Snapshot:
 
 
 class SnapshotKeeper:
-    """Holds the current snapshot and keeps it fresh for as long as it runs."""
+    """Holds the current snapshot and keeps it fresh for as long as it runs.
 
-    def __init__(self, load: Callable[[Snapshot], Snapshot], *, connection: Mapping[str, Any], redis_url: str) -> None:
+    `load` brings a snapshot up to the database's revision; `stored` gives the one on the disk and how many seconds ago
+    it was known to be true, or raises. Both block and are called in a thread.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[Snapshot], Snapshot],
+        *,
+        stored: Callable[[], tuple[Snapshot, float]],
+        connection: Mapping[str, Any],
+        redis_url: str,
+    ) -> None:
         self.current = Snapshot()
         self.problem: str | None = "not loaded yet"
         self._confirmed_at: float | None = None
+        self.source: str | None = None  # where the snapshot is from, if not from the database
         self._load = load
+        self._stored = stored
         self._connection_parameters = dict(connection)
         self._redis_url = redis_url
         self._wake = asyncio.Event()
@@ -131,8 +147,15 @@ class SnapshotKeeper:
         return None if self._confirmed_at is None else time.monotonic() - self._confirmed_at
 
     async def start(self) -> None:
-        """Load the first snapshot, or go on without one and say so: the poll keeps trying."""
-        await self.refresh()
+        """Load the first snapshot, from the disk if the database does not answer, or go on without one and say so."""
+        try:
+            await asyncio.wait_for(self._look(), FIRST_LOOK_SECONDS)
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            self._failed("PostgreSQL does not answer", error)
+        else:
+            await self.refresh()
+        if self.current.revision < 0:
+            await self._take_stored()
         self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._listen())]
 
     async def stop(self) -> None:
@@ -142,14 +165,34 @@ class SnapshotKeeper:
 
     async def refresh(self) -> None:
         """Bring the snapshot up to the database's revision."""
+        # What comes from the disk is replaced as a whole: nobody knows what became of the database since.
+        known = self.current if self.source is None else Snapshot()
         try:
-            loaded = await sync_to_async(self._load, thread_sensitive=False)(self.current)
+            loaded = await sync_to_async(self._load, thread_sensitive=False)(known)
         except Exception as error:  # noqa: BLE001  (whatever the database does, the last good snapshot goes on serving)
             self._failed("the configuration could not be loaded", error)
             return
         if self.problem is not None or loaded.revision != self.current.revision:
             logger.info("A configuration is in force.", extra={"revision": loaded.revision})
-        self.current, self.problem, self._confirmed_at = loaded, None, time.monotonic()
+        self.current, self.problem, self.source, self._confirmed_at = loaded, None, None, time.monotonic()
+
+    async def _take_stored(self) -> None:
+        try:
+            self.current, age_seconds = await sync_to_async(self._stored, thread_sensitive=False)()
+        except Exception as error:  # noqa: BLE001  (whatever is wrong with the file, the database is waited for)
+            logger.error("The configuration on the disk is not used.", extra={"reason": str(error)})
+            return
+        moment = f"{datetime.now(UTC) - timedelta(seconds=age_seconds):%Y-%m-%d %H:%M:%S} UTC"
+        self.source = f"from the disk, known to be true until {moment}"
+        self._confirmed_at = time.monotonic() - age_seconds
+        logger.warning("A configuration is in force.", extra={"revision": self.current.revision, "source": self.source})
+
+    async def _look(self) -> None:
+        """Find out whether the database answers."""
+        async with await psycopg.AsyncConnection.connect(
+            **self._connection_parameters, autocommit=True, connect_timeout=2
+        ) as connection:
+            await connection.execute("SELECT 1")
 
     async def _poll(self) -> None:
         connection: psycopg.AsyncConnection[Any] | None = None

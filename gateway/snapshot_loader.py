@@ -1,13 +1,19 @@
-"""How a snapshot is read from the database: whole on the first load, tenant by tenant after a change."""
+"""How a snapshot is read from the database: whole on the first load, tenant by tenant after a change.
+
+Reading and building are apart: what `read` selects is also what a machine keeps on its disk (gateway/snapshot_file.py),
+and `build` makes the same snapshot of either. Nothing is fetched beyond it, which Django enforces (FETCH_RAISE).
+"""
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import FETCH_RAISE, Q
 
 from accounts.models import ApiKey, ConfigChange, ConfigRevision, Membership, RoutingStrategy, Tenant
 from accounts.rbac import effective_scopes
@@ -23,19 +29,70 @@ from nexus.encryption import Cipher, SecretUnreadable
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The configuration of some tenants as the database holds it: provider keys sealed, API keys as hashes.
+
+    The iterables may be read once, in this order.
+    """
+
+    revision: int
+    tenants: Iterable[Tenant]
+    memberships: Iterable[Membership]  # of active users
+    routes: Iterable[ModelRoute]  # each with its enabled provider
+    keys: Iterable[ApiKey]  # that are not revoked
+
+
 def load(current: Snapshot) -> Snapshot:
     """Return the snapshot of the database's revision. Six queries for a change, whatever the number of keys."""
-    with transaction.atomic():
-        # One consistent view of all tables; without it a change between two queries would mix two revisions.
-        with transaction.get_connection().cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        revision = ConfigRevision.objects.values_list("revision", flat=True).get()
+    with one_view():
+        revision = current_revision()
         if revision == current.revision:
             return current
         changed = _changed_tenants(current.revision, revision)
-        tenants = _load_tenants(changed)
-        loaded = Snapshot(revision, tenants, _load_callers(tenants))
+        loaded = build(read(revision, changed))
     return loaded if changed is None else current.updated(loaded, changed)
+
+
+@contextmanager
+def one_view() -> Iterator[None]:
+    """See all tables as of one moment; without it a change between two queries would mix two revisions."""
+    with transaction.atomic():
+        with transaction.get_connection().cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield
+
+
+def current_revision() -> int:
+    """Return the database's revision. One query."""
+    return ConfigRevision.objects.values_list("revision", flat=True).get()
+
+
+def read(revision: int, tenant_ids: set[UUID] | None) -> Rows:
+    """Return the rows of some tenants, or of all. Four queries, made while the rows are used."""
+    ours, theirs = (Q(id__in=tenant_ids), Q(tenant__in=tenant_ids)) if tenant_ids is not None else (Q(), Q())
+    tenants = Tenant.objects.filter(ours).defer("gitops_secret_sealed")
+    memberships = Membership.objects.filter(theirs, user__is_active=True).only("id", "tenant_id", "user_id", "role")
+    routes = ModelRoute.objects.filter(theirs, provider__enabled=True).select_related("provider")
+    keys = ApiKey.objects.filter(theirs, revoked_at=None).only(
+        "id", "tenant_id", "key_hash", "scopes", "created_by_id", "expires_at", "previous_hash", "previous_expires_at"
+    )
+    return Rows(
+        revision,
+        tenants.fetch_mode(FETCH_RAISE),
+        memberships.fetch_mode(FETCH_RAISE),
+        routes.order_by("provider_id", "id").fetch_mode(FETCH_RAISE),
+        keys.fetch_mode(FETCH_RAISE).iterator(chunk_size=5000),
+    )
+
+
+def build(rows: Rows) -> Snapshot:
+    """Return the snapshot that the rows make."""
+    found = list(rows.tenants)
+    roles: dict[tuple[UUID, UUID | None], str] = {(row.tenant_id, row.user_id): row.role for row in rows.memberships}
+    routes = _routes(rows.routes)
+    tenants = {tenant.id: _tenant(tenant, routes.get(tenant.id, {})) for tenant in found}
+    return Snapshot(rows.revision, tenants, _callers(rows.keys, tenants, roles))
 
 
 def _changed_tenants(since: int, until: int) -> set[UUID] | None:
@@ -47,25 +104,11 @@ def _changed_tenants(since: int, until: int) -> set[UUID] | None:
     return set(found.values()) if len(found) == until - since else None
 
 
-def _load_callers(tenants: Mapping[UUID, TenantConfig]) -> dict[bytes, Caller]:
-    roles: dict[tuple[UUID, UUID | None], str] = {
-        (tenant_id, user_id): role
-        for tenant_id, user_id, role in Membership.objects.filter(tenant__in=tenants, user__is_active=True).values_list(
-            "tenant_id", "user_id", "role"
-        )
-    }
-    keys = ApiKey.objects.filter(tenant__in=tenants, revoked_at=None).only(
-        "id",
-        "tenant_id",
-        "key_hash",
-        "scopes",
-        "created_by_id",
-        "expires_at",
-        "previous_hash",
-        "previous_expires_at",
-    )
+def _callers(
+    keys: Iterable[ApiKey], tenants: Mapping[UUID, TenantConfig], roles: Mapping[tuple[UUID, UUID | None], str]
+) -> dict[bytes, Caller]:
     callers: dict[bytes, Caller] = {}
-    for key in keys.iterator(chunk_size=5000):
+    for key in keys:
         caller = Caller(
             key_id=str(key.id),
             tenant_id=str(key.tenant_id),
@@ -79,13 +122,6 @@ def _load_callers(tenants: Mapping[UUID, TenantConfig]) -> dict[bytes, Caller]:
             ends = min(key.previous_expires_at, key.expires_at or key.previous_expires_at)
             callers[bytes.fromhex(key.previous_hash)] = replace(caller, expires_at=ends.timestamp())
     return callers
-
-
-def _load_tenants(tenant_ids: set[UUID] | None) -> dict[UUID, TenantConfig]:
-    rows = Tenant.objects.all() if tenant_ids is None else Tenant.objects.filter(id__in=tenant_ids)
-    tenants = list(rows)
-    routes = _load_routes([tenant.id for tenant in tenants])
-    return {tenant.id: _tenant(tenant, routes.get(tenant.id, {})) for tenant in tenants}
 
 
 def _tenant(tenant: Tenant, routes: Mapping[str, list[Route]]) -> TenantConfig:
@@ -107,12 +143,11 @@ def _model_routes(routes: list[Route], weighted: bool, max_attempts: int) -> Mod
     return ModelRoutes(candidates, plan, encoded(Decision(plan)))
 
 
-def _load_routes(tenant_ids: Iterable[UUID]) -> Mapping[UUID, Mapping[str, list[Route]]]:
+def _routes(rows: Iterable[ModelRoute]) -> Mapping[UUID, Mapping[str, list[Route]]]:
     cipher = Cipher(settings.NEXUS_ENCRYPTION_KEYS)
     by_model: dict[UUID, dict[str, list[Route]]] = defaultdict(lambda: defaultdict(list))
-    routes = ModelRoute.objects.filter(tenant__in=tenant_ids, provider__enabled=True).select_related("provider")
     secrets: dict[UUID, str | None] = {}
-    for row in routes.order_by("provider_id", "id"):
+    for row in rows:
         provider = row.provider
         if provider.id not in secrets:
             secrets[provider.id] = _open_key(cipher, provider)

@@ -93,12 +93,14 @@ class Server(Process):
         arguments = ["serve", role, "--port", str(self.port), "--workers", str(workers)]
         super().__init__(arguments, log=log, environment=environment)
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, *, statuses: tuple[int, ...] = (200,)) -> None:
+        """Wait until /readyz answers with one of these statuses."""
+
         def ready() -> bool:
             if not self.running:
                 raise AssertionError(f"the server died:\n{self.log.read_text()[-3000:]}")
             try:
-                return httpx.get(f"{self.base_url}/readyz", timeout=5).status_code == 200
+                return httpx.get(f"{self.base_url}/readyz", timeout=5).status_code in statuses
             except httpx.TransportError:
                 return False
 
@@ -122,6 +124,17 @@ class Stack:
         self._processes: list[Process] = []
 
     def serve(self, role: str, *, workers: int = 1, environment: Mapping[str, str] | None = None) -> Server:
+        server = self._server(role, workers, environment)
+        server.wait_until_ready()
+        return server
+
+    def start_unready(self, role: str, *, environment: Mapping[str, str] | None = None) -> Server:
+        """Start a server that is expected to say that it is not ready."""
+        server = self._server(role, 1, environment)
+        server.wait_until_ready(statuses=(503,))
+        return server
+
+    def _server(self, role: str, workers: int, environment: Mapping[str, str] | None) -> Server:
         server = Server(
             role,
             log=self.folder / f"{role}-{len(self._processes)}.log",
@@ -129,7 +142,6 @@ class Stack:
             workers=workers,
         )
         self._processes.append(server)
-        server.wait_until_ready()
         return server
 
     def run(self, *arguments: str) -> Process:

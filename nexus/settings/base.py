@@ -215,6 +215,7 @@ NEXUS_MAX_BODY_BYTES = number("NEXUS_MAX_BODY_BYTES", 20 * 1024 * 1024, least=10
 NEXUS_CONNECT_TIMEOUT_SECONDS = number("NEXUS_CONNECT_TIMEOUT_SECONDS", 5, least=1)
 NEXUS_STREAM_IDLE_SECONDS = number("NEXUS_STREAM_IDLE_SECONDS", 60, least=1)
 NEXUS_STREAM_TOTAL_SECONDS = number("NEXUS_STREAM_TOTAL_SECONDS", 1800, least=1)
+NEXUS_SNAPSHOT_MAX_AGE_SECONDS = number("NEXUS_SNAPSHOT_MAX_AGE_SECONDS", 86_400, least=1)
 NEXUS_LOG_RETENTION_DAYS = number("NEXUS_LOG_RETENTION_DAYS", 90, least=1)
 
 # --- Celery -----------------------------------------------------------------------------------------------------------
