@@ -51,7 +51,7 @@ def test_it_serves_without_postgresql_and_goes_on_when_it_is_back(own: Ground, u
     client.row(answer.headers["x-request-id"])
     ApiKey.objects.filter(id=client.key_id).delete()
     eventually(lambda: ask(server.base_url, client.key).status_code == 401, what="the revocation")
-    assert "source=from the disk" in stack.logs()
+    assert 'source="from the disk' in stack.logs()
     stack.stop()
 
 
