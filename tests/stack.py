@@ -19,7 +19,7 @@ import httpx
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def eventually[Value](look: Callable[[], Value | None], *, seconds: float = 10.0, what: str = "it") -> Value:
+def eventually[Value](look: Callable[[], Value | None], *, seconds: float = 30.0, what: str = "it") -> Value:
     """Return the first truthy value that `look` gives; fail when the time is up."""
     deadline = time.monotonic() + seconds
     while True:

@@ -64,7 +64,7 @@ def run(
     asyncio.run(main())
 
 
-async def until(look: Callable[[], bool], *, seconds: float = 3.0) -> None:
+async def until(look: Callable[[], bool], *, seconds: float = 15.0) -> None:
     deadline = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < deadline, "it did not happen"
@@ -92,7 +92,7 @@ async def open_circuit(board: Board) -> UUID:
     return id_
 
 
-async def probe_of(board: Board, id_: UUID, *, seconds: float = 3.0) -> Permit:
+async def probe_of(board: Board, id_: UUID, *, seconds: float = 15.0) -> Permit:
     """Ask until the open time is over."""
     deadline = time.monotonic() + seconds
     while not isinstance(answer := await board.acquire(id_, lease_seconds=5), Permit):

@@ -110,7 +110,7 @@ class Client:
         def look() -> RequestLog | None:
             return RequestLog.objects.filter(id=identifier, created_at=time_of(identifier)).first()
 
-        return eventually(look, seconds=5, what=f"the row of {request_id}")
+        return eventually(look, seconds=20, what=f"the row of {request_id}")
 
 
 def in_force(*servers: Server) -> None:

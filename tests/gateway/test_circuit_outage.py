@@ -77,7 +77,7 @@ def test_without_redis_each_process_goes_on_alone_and_quickly(
         if how is signal.SIGKILL:
             services.processes["valkey"].wait()
             services.launch("valkey")  # emptied: it knows neither circuit
-        await until(lambda: board.backend == "redis", seconds=5)
+        await until(lambda: board.backend == "redis", seconds=20)
         assert board.closed_permit(alone) is not None  # the shared state wins
         assert (board.closed_permit(shared) is None) is (how is signal.SIGSTOP)
         await fail_until_open(board, alone)  # a stalled server may yet count what had been sent to it
@@ -200,7 +200,7 @@ def test_each_change_of_the_backend_is_logged_once(valkey: Endpoints, caplog: py
         with stopped(valkey):
             for _ in range(50):
                 await fail(boards[0], uuid4())
-        await until(lambda: boards[0].backend == "redis", seconds=5)
+        await until(lambda: boards[0].backend == "redis", seconds=20)
 
     run(valkey.redis_url, 1, play, open_seconds=30)
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
@@ -218,7 +218,7 @@ def test_a_board_begins_without_redis(services: Services, valkey: Endpoints) -> 
         id_ = await open_circuit(board)
         assert (await board.states([id_]))[id_].status is Status.OPEN
         services.launch("valkey")
-        await until(lambda: board.backend == "redis", seconds=5)
+        await until(lambda: board.backend == "redis", seconds=20)
         assert (await board.states([id_]))[id_].status is Status.CLOSED
 
     run(valkey.redis_url, 1, play, open_seconds=30)

@@ -86,7 +86,7 @@ def start(url: str) -> Iterator[Start]:
         process.close()
 
 
-def until(look: Callable[[], bool], what: str, *, seconds: float = 5.0) -> None:
+def until(look: Callable[[], bool], what: str, *, seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < deadline, what
@@ -157,9 +157,14 @@ def test_a_success_in_one_process_resets_the_failures_of_another(start: Start, u
 
 def test_eight_processes_hammering_send_one_probe_at_a_time(start: Start) -> None:
     processes, id_ = start(8, open_seconds=0.05), uuid4()
-    for n, process in enumerate(processes):
-        process.ask("hammer", id_, 2.5, 10, n)
-    probes = sorted(tuple(probe) for process in processes for probe in process.answer())
+    probes: list[Any] = []
+    for again in range(8):  # a crowded machine needs more than one time
+        for n, process in enumerate(processes):
+            process.ask("hammer", id_, 2.5, 10, n + again)
+        probes += [tuple(probe) for process in processes for probe in process.answer()]
+        if len(probes) >= 15:
+            break
+    probes.sort()
     assert len(probes) >= 15
     for (_, ended, *_), (began, *_) in pairwise(probes):
         assert began > ended, "two probes at once"

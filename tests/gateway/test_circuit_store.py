@@ -11,6 +11,7 @@ import pytest
 from gateway.circuit import Result, Status
 from gateway.circuit_scripts import CHANNEL
 from gateway.circuit_store import Permit, Refusal, read_states, reset_circuit
+from nexus import redis_clients
 from nexus.embedded import Endpoints
 from nexus.redis_clients import sync_client
 from tests.gateway.boards import (
@@ -25,6 +26,12 @@ from tests.gateway.boards import (
     run,
     until,
 )
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shown here is what holds while the server is there, on a crowded machine too."""
+    monkeypatch.setattr(redis_clients, "TIMEOUT_SECONDS", 5.0)
 
 
 @pytest.fixture(scope="module")

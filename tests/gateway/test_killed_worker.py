@@ -22,11 +22,11 @@ CLIENTS = 8
 def kill_one(server: Server, answered: list[UUID]) -> None:
     """Kill one of two workers once there is traffic again, and wait for its successor."""
     floor = len(answered) + 50
-    eventually(lambda: len(answered) > floor, seconds=20, what="fifty more answers")
+    eventually(lambda: len(answered) > floor, seconds=60, what="fifty more answers")
     before = server.children()
     assert len(before) == 2
     os.kill(before[0], signal.SIGKILL)
-    eventually(lambda: len(set(server.children()) - {before[0]}) == 2, seconds=20, what="the worker's successor")
+    eventually(lambda: len(set(server.children()) - {before[0]}) == 2, seconds=60, what="the worker's successor")
 
 
 def test_the_service_goes_on_and_the_log_tells_the_truth(client: Client, upstream: Upstream, servers: Servers) -> None:
@@ -39,7 +39,7 @@ def test_the_service_goes_on_and_the_log_tells_the_truth(client: Client, upstrea
 
     def load(number: int) -> None:
         body: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": f"Hello {number}"}]}
-        with httpx.Client(base_url=server.base_url, headers=client.headers, timeout=10) as http:
+        with httpx.Client(base_url=server.base_url, headers=client.headers, timeout=60) as http:
             while not stop.is_set():
                 try:
                     answer = http.post("/v1/chat/completions", json={**body, "stream": number % 2 == 0})
@@ -71,11 +71,11 @@ def test_the_service_goes_on_and_the_log_tells_the_truth(client: Client, upstrea
         spool = servers.stack.folder / "spool"
         return [path.name for path in spool.iterdir() if path.suffix == ".sealed"]
 
-    eventually(shipped, seconds=10, what="the rows")
+    eventually(shipped, seconds=30, what="the rows")
     statuses = {row.id: row.status for row in client.rows()}
     assert {statuses[id_] for id_ in answered} == {200}
     # Everything that reached the provider is accounted for: an answer, or a row that says what became of it.
-    eventually(lambda: len(client.rows()) == upstream.stats()["requests"], seconds=5, what="one row per upstream call")
+    eventually(lambda: len(client.rows()) == upstream.stats()["requests"], seconds=20, what="one row per upstream call")
     assert set(statuses.values()) <= {200, 499, 0}
     totals = log_totals([client.tenant.id])
     assert totals == rollup_totals([client.tenant.id])

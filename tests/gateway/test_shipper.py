@@ -279,12 +279,18 @@ shipper_of(Path(sys.argv[1])).run(until=lambda: False, pause=lambda _: None)
 
 def test_kills_of_writers_and_shippers_lose_nothing_and_count_nothing_twice(client: Client, tmp_path: Path) -> None:
     """What a writer has told its client is in the database once; what it never finished is there as such."""
-    folder, logs, ends_at = tmp_path / "spool", list[Path](), time.monotonic() + 12
+    folder, logs = tmp_path / "spool", list[Path]()
+    began = time.monotonic()
     folder.mkdir()
+
+    def over() -> bool:
+        """Twelve seconds are enough where there is a processor for it; on a crowded machine it takes a little more."""
+        spent = time.monotonic() - began
+        return spent > 60 or (spent > 12 and sum(log.stat().st_size for log in logs if log.exists()) > 37 * 3000)
 
     def write_and_die() -> None:
         dice = random.Random(7)
-        while time.monotonic() < ends_at:
+        while not over():
             log = tmp_path / f"writer-{uuid7()}.log"
             logs.append(log)
             with child(WRITER, str(folder), str(client.tenant.id), str(len(logs)), output=log):
@@ -294,7 +300,7 @@ def test_kills_of_writers_and_shippers_lose_nothing_and_count_nothing_twice(clie
 
     def ship_and_die() -> None:
         dice = random.Random(8)
-        while time.monotonic() < ends_at:
+        while not over():
             with child(SHIPPER, str(folder)):
                 time.sleep(dice.uniform(1.0, 2.0))
 

@@ -142,7 +142,7 @@ async def send(
     body: bytes = b"",
     *,
     method: bytes = b"POST",
-    within: float = 5.0,
+    within: float = 20.0,
     headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Response:
     head = encode_head(method, b"/v1/x", origin, headers, len(body))
@@ -162,7 +162,7 @@ def soon(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-async def until(condition: Callable[[], bool], within: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], within: float = 20.0) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"

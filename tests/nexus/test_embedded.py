@@ -57,7 +57,7 @@ def connect(endpoints: Endpoints) -> "psycopg.Connection[tuple[object, ...]]":
     )
 
 
-def until(condition: Callable[[], bool], seconds: float = 15) -> None:
+def until(condition: Callable[[], bool], seconds: float = 45) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "this took too long"

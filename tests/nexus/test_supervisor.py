@@ -26,7 +26,7 @@ def child(name: str, program: str, *arguments: str, pass_fds: Sequence[int] = ()
     return ChildSpec(name, [sys.executable, "-c", program, *arguments], os.environ, pass_fds)
 
 
-def until(condition: Callable[[], bool], seconds: float = 15) -> None:
+def until(condition: Callable[[], bool], seconds: float = 45) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "this took too long"

@@ -90,7 +90,7 @@ class Installation:
         if self._process is not None and self._process.poll() is None:
             self.end(signal.SIGKILL)
 
-    def until(self, condition: Callable[[], Any], seconds: float = 30) -> None:
+    def until(self, condition: Callable[[], Any], seconds: float = 90) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert self._process is not None
@@ -164,7 +164,7 @@ def test_up_runs_restarts_stops_and_keeps_the_data(installation: Installation) -
     assert "x-nexus-simulated: true" in answer
     family = installation.children()
     installation.end(signal.SIGKILL)
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while any(is_alive(pid) for pid in family):
         assert time.monotonic() < deadline, "a killed `up` left a process behind"
         time.sleep(0.1)

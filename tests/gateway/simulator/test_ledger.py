@@ -16,7 +16,7 @@ from tests.upstream import Upstream
 
 
 def last_when_over(upstream: Upstream) -> dict[str, Any]:
-    eventually(lambda: upstream.stats()["in_flight"] == 0, seconds=2, what="the end of the exchange")
+    eventually(lambda: upstream.stats()["in_flight"] == 0, seconds=6, what="the end of the exchange")
     entry: dict[str, Any] = upstream.log()[-1]
     return entry
 
