@@ -18,6 +18,7 @@ from accounts.audit import Actor
 from accounts.keys import hash_key
 from accounts.models import ApiKey, Membership, Tenant, User
 from accounts.rbac import ROLE_SCOPES, effective_scopes
+from nexus import tenancy
 from nexus.errors import Forbidden, InvalidApiKey, NotFound, ScopeRequired
 from nexus.http import client_ip, request_id
 from nexus.logs import bind
@@ -61,11 +62,14 @@ class ApiKeyAuthentication(BaseAuthentication):
             return None
         if scheme.lower() != "bearer":
             raise InvalidApiKey
-        key = _key_of(hash_key(value.strip()))
-        if key is None or key.revoked_at is not None or _is_past(key.expires_at):
-            raise InvalidApiKey
-        bind(tenant=key.tenant.slug)
-        role = _role_of_creator(key)
+        with tenancy.told():
+            digest = hash_key(value.strip())
+            tenancy.enter_by("tenant_of_key(%s)", digest)
+            key = _key_of(digest)
+            if key is None or key.revoked_at is not None or _is_past(key.expires_at):
+                raise InvalidApiKey
+            bind(tenant=key.tenant.slug)
+            role = _role_of_creator(key)
         _note_use(key)
         actor = Actor.of_key(key, ip=client_ip(request._request), request_id=request_id(request._request))
         return None, Principal(key.tenant, role, effective_scopes(key.scopes, role), actor, key=key)
@@ -120,17 +124,22 @@ def caller(request: Request) -> Principal:
 def current_membership(request: HttpRequest, user: User, *, slug: str | None = None) -> Membership | None:
     """Return the membership a session works in: the tenant asked for, else the chosen one, else the first.
 
-    Raises NotFound for a tenant that is not the user's. One query.
+    From then on the request sees that tenant's rows. Raises NotFound for a tenant that is not the user's. One query.
     """
-    memberships = list(Membership.objects.filter(user=user).select_related("tenant").order_by("created_at", "id"))
-    if slug is not None:
-        found = next((each for each in memberships if each.tenant.slug == slug), None)
-        if found is None:
-            raise NotFound("There is no such tenant, or you are not a member of it.")
-        return found
-    chosen = request.session.get(SESSION_TENANT)
-    by_choice = (each for each in memberships if str(each.tenant_id) == chosen)
-    return next(by_choice, memberships[0] if memberships else None)
+    mine = Membership.objects.filter(user=user).select_related("tenant").order_by("created_at", "id")
+    with tenancy.told():
+        memberships = list(mine)
+        if slug is not None:
+            found = next((each for each in memberships if each.tenant.slug == slug), None)
+            if found is None:
+                raise NotFound("There is no such tenant, or you are not a member of it.")
+        else:
+            chosen = request.session.get(SESSION_TENANT)
+            by_choice = (each for each in memberships if str(each.tenant_id) == chosen)
+            found = next(by_choice, memberships[0] if memberships else None)
+        if found is not None:
+            tenancy.enter(found.tenant_id)
+    return found
 
 
 def _key_of(digest: str) -> ApiKey | None:
@@ -149,10 +158,14 @@ def _role_of_creator(key: ApiKey) -> str | None:
 
 
 def _note_use(key: ApiKey) -> None:
-    """Write down that the key is in use, once a minute at most, so that reading stays reading."""
+    """Write down that the key is in use, once a minute at most, so that reading stays reading.
+
+    Also of a request that is refused, and so undone: a key in wrong hands is in use too.
+    """
     now = datetime.now(UTC)
     if key.last_used_at is None or now - key.last_used_at >= USE_NOTED_EVERY:
-        ApiKey.objects.filter(id=key.id).update(last_used_at=now)
+        with tenancy.every_tenant():
+            ApiKey.objects.filter(id=key.id).update(last_used_at=now)
 
 
 def _is_past(moment: datetime | None) -> bool:

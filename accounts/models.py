@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models.functions import Lower
 
 from nexus.ids import uuid7
+from nexus.row_security import APPEND, NOTHING, READ, Privileges
 
 SLUG = RegexValidator(r"^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$", "Use 1 to 32 lower-case letters, digits and hyphens.")
 
@@ -27,6 +28,8 @@ class RoutingStrategy(models.TextChoices):
 
 class Tenant(models.Model):
     """A customer of this installation: everything but users belongs to exactly one."""
+
+    database_privileges: ClassVar = Privileges(tenant=READ | {"UPDATE"})
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     slug = models.CharField(max_length=32, unique=True, validators=[SLUG])
@@ -91,7 +94,12 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """A person. What they may do is said by their memberships; `is_staff` opens the operators' admin."""
+    """A person. What they may do is said by their memberships; `is_staff` opens the operators' admin.
+
+    People are the installation's, not a tenant's: no request for a tenant may make or change one.
+    """
+
+    database_privileges: ClassVar = Privileges(tenant=READ)
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     email = models.EmailField(unique=True)
@@ -171,6 +179,8 @@ class ApiKey(TenantOwned):
 class AuditEvent(models.Model):
     """Who did what, when, from where. Append-only: a trigger refuses UPDATE, DELETE and TRUNCATE."""
 
+    database_privileges: ClassVar = Privileges(app=APPEND, tenant=APPEND)
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.DO_NOTHING, null=True, related_name="+", db_constraint=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -201,6 +211,8 @@ class ConfigRevision(models.Model):
     visible in their order and whoever polls never misses one.
     """
 
+    database_privileges: ClassVar = Privileges(app=READ, tenant=NOTHING)
+
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     revision = models.BigIntegerField(default=0)
 
@@ -213,6 +225,8 @@ class ConfigRevision(models.Model):
 
 class ConfigChange(models.Model):
     """Which tenant a revision changed."""
+
+    database_privileges: ClassVar = Privileges(app=READ | {"DELETE"}, tenant=NOTHING)
 
     revision = models.BigIntegerField(primary_key=True)
     tenant_id = models.UUIDField()

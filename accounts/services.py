@@ -18,6 +18,7 @@ from accounts.rbac import SCOPES
 from accounts.revisions import announce
 from nexus.encryption import Cipher
 from nexus.errors import Conflict, InvalidRequest, NexusError, NotFound
+from nexus.tenancy import every_tenant
 
 
 class ScopeNotHeld(NexusError):
@@ -162,8 +163,9 @@ def add_member(tenant: Tenant, *, email: str, role: str, actor: Actor) -> Member
     address = email.strip().lower()
     try:
         with transaction.atomic():
-            # Without a usable password: the person sets one when they accept the invitation.
-            user, _ = User.objects.get_or_create(email=address, defaults={"password": make_password(None)})
+            with every_tenant():  # people are no tenant's; one who was made for nothing has no password and no rights
+                # Without a usable password: the person sets one when they accept the invitation.
+                user, _ = User.objects.get_or_create(email=address, defaults={"password": make_password(None)})
             membership = Membership.objects.create(tenant=tenant, user=user, role=role)
             audit.log(
                 actor=actor,

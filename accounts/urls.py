@@ -15,7 +15,8 @@ api_urlpatterns = [
     path("audit", api.AuditLog.as_view(), name="api-audit"),
 ]
 
-urlpatterns = [
+# Signing in comes before any tenant, and so before the wall between them (nexus/tenancy.py).
+sign_in_urlpatterns = [
     path("accounts/login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
 ]

@@ -89,6 +89,8 @@ def gateway(folder: Path, *, upstream_port: int, cores: Cores, logs: Path) -> It
         environment = _environment(
             NEXUS_DATA_DIR=str(folder),
             DATABASE_URL=endpoints.database_url,
+            NEXUS_OWNER_DATABASE_URL=endpoints.owner_database_url,
+            NEXUS_TENANT_DATABASE_URL=endpoints.tenant_database_url,
             REDIS_URL=endpoints.redis_url,
             NEXUS_ALLOW_PRIVATE_PROVIDERS=f"127.0.0.1:{upstream_port}",
             NEXUS_LOG_LEVEL="WARNING",

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from django.db import models
 
 from accounts.models import Tenant, TenantQuerySet
+from nexus.row_security import APPEND, READ, Privileges
 
 
 class TenantDailySpend(models.Model):
@@ -13,6 +14,8 @@ class TenantDailySpend(models.Model):
     Written only in the transaction that writes the request log's rows, so that the two always agree. `day` is UTC.
     It outlives the log. A request without a known price counts in `unpriced_requests` and adds nothing to `cost_usd`.
     """
+
+    database_privileges: ClassVar = Privileges(app=APPEND | {"UPDATE"}, tenant=READ)
 
     pk = models.CompositePrimaryKey("tenant", "day", "provider", "model")
     tenant = models.ForeignKey(Tenant, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False)

@@ -18,6 +18,7 @@ from gateway.provider_rules import MAX_BASE_URL, MAX_KEY
 from gateway.services import create_provider, delete_provider, update_provider
 from nexus.errors import NotFound
 from nexus.rest import StrictSerializer, paginate, parsed
+from nexus.tenancy import told
 
 
 class ProviderChange(StrictSerializer):
@@ -79,9 +80,12 @@ class ProviderTest(APIView):
     """A tiny live call, which is why it needs the right to write."""
 
     scopes = {"POST": "providers:write"}
+    in_one_transaction = False  # no connection waits for somebody else's server
 
     def post(self, request: Request, provider_id: UUID) -> Response:
-        result = async_to_sync(probe)(find_provider(caller_of(request).tenant, provider_id))
+        with told():
+            provider = find_provider(caller_of(request).tenant, provider_id)
+        result = async_to_sync(probe)(provider)
         return Response(
             {"ok": result.ok, "latency_ms": result.latency_ms, "status": result.status, "error": result.error}
         )

@@ -26,6 +26,7 @@ from gateway.models import RequestLog
 from nexus.errors import NotFound
 from nexus.ids import time_of
 from nexus.rest import StrictSerializer, paginate
+from nexus.tenancy import of_tenant
 
 LOOK_BACK = timedelta(days=90)  # without `from`; as long as the log is kept
 _STATUS_CLASSES = {"2xx": (200, 299), "4xx": (400, 499), "5xx": (500, 599)}
@@ -80,7 +81,7 @@ class RequestList(APIView):
         given.is_valid(raise_exception=True)
         rows = filtered(RequestLog.objects.for_tenant(caller_of(request).tenant), given.validated_data)
         if given.validated_data.get("format") == "csv":
-            return _csv_response(request, rows)
+            return _csv_response(request, rows, caller_of(request).tenant)
         return paginate(rows, request, lambda page: [request_json(row) for row in page])
 
 
@@ -155,14 +156,18 @@ def attempts_text(row: RequestLog) -> str:
     return ";".join(f"{attempt.get('provider')}={attempt.get('fate')}" for attempt in row.attempts)
 
 
-def csv_chunks(rows: QuerySet[RequestLog]) -> Iterator[bytes]:
-    """Yield the rows as CSV, newest first, a page of rows at a time, so that memory holds one page of any export."""
+def csv_chunks(rows: QuerySet[RequestLog], tenant: Tenant) -> Iterator[bytes]:
+    """Yield a tenant's rows as CSV, newest first, a page at a time, so that memory holds one page of any export.
+
+    The request's transaction is over by then; each page has one of its own, and none waits for a client.
+    """
     yield _csv_lines([_CSV_COLUMNS])
     page = rows.order_by("-created_at", "-id")
     after: RequestLog | None = None
     while True:
         rest = page if after is None else page.filter(_older_than(after))
-        found = list(rest[:_CSV_PAGE])
+        with of_tenant(tenant.id):
+            found = list(rest[:_CSV_PAGE])
         if not found:
             return
         yield _csv_lines(_csv_row(row) for row in found)
@@ -199,8 +204,8 @@ def _csv_lines(lines: Iterable[Iterable[object]]) -> bytes:
     return buffer.getvalue().encode()
 
 
-def _csv_response(request: Request, rows: QuerySet[RequestLog]) -> StreamingHttpResponse:
-    chunks = csv_chunks(rows)
+def _csv_response(request: Request, rows: QuerySet[RequestLog], tenant: Tenant) -> StreamingHttpResponse:
+    chunks = csv_chunks(rows, tenant)
     # Each server protocol takes the kind of iterator that it can send without holding the whole export in memory.
     body = _off_the_loop(chunks) if isinstance(request._request, ASGIRequest) else chunks
     return StreamingHttpResponse(

@@ -6,6 +6,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 
 from accounts.models import Tenant, TenantOwned, TenantQuerySet
+from nexus.row_security import APPEND, READ, Privileges
 
 NAME = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$", "Use up to 63 letters, digits, spaces, dots, _ and -.")
 
@@ -62,6 +63,8 @@ class RequestLog(models.Model):
     `tenant`, `key_id` and `provider_id` are plain values: a log outlives what it is about.
     """
 
+    database_privileges: ClassVar = Privileges(app=APPEND, tenant=READ)
+
     pk = models.CompositePrimaryKey("id", "created_at")
     id = models.UUIDField()
     created_at = models.DateTimeField()
@@ -107,6 +110,8 @@ class RequestLog(models.Model):
 
 class CircuitEvent(models.Model):
     """A transition of a provider's circuit, with its reason."""
+
+    database_privileges: ClassVar = Privileges(app=APPEND | {"DELETE"}, tenant=APPEND)  # deleted with their tenant
 
     id = models.UUIDField(primary_key=True)
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+")

@@ -29,6 +29,7 @@ from gateway.transport import Transport
 from nexus import partitions
 from nexus.errors import NexusError
 from nexus.ids import uuid7_at
+from nexus.role_survey import survey
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class DataPlane:
     def __init__(self) -> None:
         self.snapshot_file = snapshot_file()
         self.snapshots = SnapshotKeeper(
-            _load, stored=self._stored_snapshot, connection=connection_parameters(), redis_url=settings.REDIS_URL
+            self._load, stored=self._stored_snapshot, connection=connection_parameters(), redis_url=settings.REDIS_URL
         )
         self.circuits = CircuitBoard(settings.REDIS_URL, on_transition=self._record_transition)
         self.transport = Transport(
@@ -60,6 +61,7 @@ class DataPlane:
             token=settings.NEXUS_METRICS_TOKEN,
             by_tenant=settings.NEXUS_METRICS_BY_TENANT,
         )
+        self._roles: tuple[str, ...] | None = None  # what the database's roles lack; None before the first load
         self._started_at = time.time()
         self._starting = asyncio.Lock()
         self._started = False
@@ -117,7 +119,30 @@ class DataPlane:
                 "detail": self.circuits.detail,
             },
             "spool": {"ok": self.spool.dropped == 0, "detail": f"{self.spool.dropped} records dropped"},
+            "roles": {"ok": not self._roles, "detail": self._told_of_roles()},
         }
+
+    def _load(self, current: Snapshot) -> Snapshot:
+        """Load the configuration; with the first one, find out what the database's roles lack.
+
+        In a thread, which must not keep its connection: after an outage it would be a dead one.
+        """
+        try:
+            loaded = load(current)
+            if self._roles is None:
+                self._roles = survey()
+                for sentence in self._roles:
+                    logger.warning("A wall between tenants is missing.", extra={"what": sentence})
+            return loaded
+        finally:
+            close_old_connections()
+
+    def _told_of_roles(self) -> str:
+        if self._roles is None:
+            return "not known yet"
+        if self._roles:  # to nobody in particular: which roles there are is for the log
+            return "the database does not keep tenants apart by itself: see manage.py check --database default"
+        return "the database keeps tenants apart"
 
     def _condition(self) -> Condition:
         METERS.numbers.dropped_records = self.spool.dropped
@@ -191,14 +216,6 @@ def snapshot_file() -> SnapshotFile:
         database=f"{database.get('HOST') or 'localhost'}:{database.get('PORT') or 5432}/{database['NAME']}",
         max_age_seconds=settings.NEXUS_SNAPSHOT_MAX_AGE_SECONDS,
     )
-
-
-def _load(current: Snapshot) -> Snapshot:
-    """Load in a thread, which must not keep its connection: after an outage it would be a dead one."""
-    try:
-        return load(current)
-    finally:
-        close_old_connections()
 
 
 def shipper_of(folder: Path) -> Shipper:

@@ -38,6 +38,7 @@ from nexus.encryption import Cipher, SecretUnreadable
 from nexus.errors import Conflict, InvalidRequest, NexusError, NotFound
 from nexus.ids import uuid7
 from nexus.redis_clients import sync_client
+from nexus.tenancy import of_tenant
 
 logger = logging.getLogger(__name__)
 KEY_WIPED = "The API key was deleted, because base_url changed: a key belongs to the address it was given for."
@@ -220,15 +221,16 @@ def _reset(provider: Provider, what: str) -> None:
         )
         return
     if before is not Status.CLOSED:
-        CircuitEvent.objects.create(
-            id=uuid7(),
-            tenant_id=provider.tenant_id,
-            provider_id=provider.id,
-            created_at=datetime.now(UTC),
-            from_state=before,
-            to_state=Status.CLOSED,
-            reason=reason,
-        )
+        with of_tenant(provider.tenant_id):
+            CircuitEvent.objects.create(
+                id=uuid7(),
+                tenant_id=provider.tenant_id,
+                provider_id=provider.id,
+                created_at=datetime.now(UTC),
+                from_state=before,
+                to_state=Status.CLOSED,
+                reason=reason,
+            )
 
 
 def _context(provider: Provider) -> str:

@@ -7,6 +7,7 @@ from django.conf import settings
 
 from accounts.models import ConfigChange
 from nexus import partitions
+from nexus.database_roles import as_owner
 
 CONFIG_CHANGE_DAYS = 1  # a process that has been away longer reads the whole configuration anyway
 
@@ -15,7 +16,8 @@ def keep_partitions() -> tuple[list[str], list[str]]:
     """Make the request log's partitions a week ahead and drop those past retention; return both lists of names."""
     today = datetime.now(UTC).date()
     made = partitions.ensure("request_log", today)
-    dropped = partitions.drop_older("request_log", today - timedelta(days=settings.NEXUS_LOG_RETENTION_DAYS))
+    with as_owner():
+        dropped = partitions.drop_older("request_log", today - timedelta(days=settings.NEXUS_LOG_RETENTION_DAYS))
     return made, dropped
 
 

@@ -19,10 +19,11 @@ import tempfile
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from nexus import postgres_roles
 from nexus.binaries import ServicesError, is_reachable, service_account, valkey_program
 from nexus.postgres_cluster import PostgresCluster, as_account, last_line
 from nexus.private_files import write_private
@@ -52,11 +53,13 @@ class AlreadyRunning(ServicesError):
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """How to reach the servers that run. A URL is empty when its server was not asked for."""
+    """How to reach the servers that run, PostgreSQL as each of our roles. A URL is empty without its server."""
 
     database_url: str
     redis_url: str
     pids: Mapping[str, int]
+    owner_database_url: str = ""
+    tenant_database_url: str = ""
 
 
 def running(data_dir: Path) -> Endpoints | None:
@@ -133,11 +136,21 @@ class Services:
 
     def endpoints(self) -> Endpoints:
         """Return where the servers listen."""
+        app, owner, tenant = (
+            self._cluster.url(role) if POSTGRES in self.names else ""
+            for role in (postgres_roles.APP, postgres_roles.OWNER, postgres_roles.TENANT)
+        )
         return Endpoints(
-            database_url=self._cluster.url() if POSTGRES in self.names else "",
+            database_url=app,
             redis_url=f"unix://{quote(str(self._valkey_socket))}?db=0" if VALKEY in self.names else "",
             pids={name: process.pid for name, process in self._processes.items()},
+            owner_database_url=owner,
+            tenant_database_url=tenant,
         )
+
+    def administrator_url(self) -> str:
+        """Return the URL of our database for the superuser, as which no process of NEXUS works."""
+        return self._cluster.url(postgres_roles.ADMINISTRATOR)
 
     @property
     def processes(self) -> Mapping[str, "subprocess.Popen[bytes]"]:
@@ -298,11 +311,11 @@ class Services:
 def _read_state(data_dir: Path) -> Endpoints | None:
     try:
         state = json.loads((data_dir / "services.json").read_text())
-        return Endpoints(state["database_url"], state["redis_url"], state["pids"])
+        roles = (state.get("owner_database_url", ""), state.get("tenant_database_url", ""))
+        return Endpoints(state["database_url"], state["redis_url"], state["pids"], *roles)
     except (FileNotFoundError, NotADirectoryError, PermissionError, json.JSONDecodeError, KeyError):
         return None  # nothing runs here, or nothing that this user may use
 
 
 def _write_state(data_dir: Path, endpoints: Endpoints) -> None:
-    state = {"database_url": endpoints.database_url, "redis_url": endpoints.redis_url, "pids": dict(endpoints.pids)}
-    write_private(data_dir / "services.json", json.dumps(state))
+    write_private(data_dir / "services.json", json.dumps(asdict(endpoints)))

@@ -16,6 +16,7 @@ from nexus.supervisor import ChildSpec, Supervisor
 _SIMULATED_FAMILIES = ("openai", "openai_compatible")
 _MOST_DEFAULT_WORKERS = 2
 _CELERY_PROCESSES = 2
+OWNER_URL = "NEXUS_OWNER_DATABASE_URL"
 
 
 class CannotPrepare(Exception):
@@ -68,9 +69,12 @@ def allowing(operator: str, simulators: Sequence[Simulator]) -> str:
 
 
 def environment(endpoints: Endpoints, *, data_dir: Path, port: int, allow_private_providers: str) -> dict[str, str]:
-    """Return the environment of every child: ours, with what was decided at this start."""
+    """Return the environment of every child: ours, with what was decided at this start.
+
+    Without the owner of the tables: only who migrates or drops partitions gets that one, by `owning`.
+    """
     found = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != OWNER_URL},
         "NEXUS_DATA_DIR": str(data_dir),
         "NEXUS_PORT": str(port),
         "NEXUS_CONSOLE_SOCKET": str(console_socket(data_dir)),
@@ -80,9 +84,15 @@ def environment(endpoints: Endpoints, *, data_dir: Path, port: int, allow_privat
     }
     if endpoints.database_url:
         found["DATABASE_URL"] = endpoints.database_url
+        found["NEXUS_TENANT_DATABASE_URL"] = endpoints.tenant_database_url
     if endpoints.redis_url:
         found["REDIS_URL"] = endpoints.redis_url
     return found
+
+
+def owning(env: Mapping[str, str], owner_database_url: str) -> dict[str, str]:
+    """Return the environment of a process that may work as the owner of the tables, where there is such a role."""
+    return {**env, OWNER_URL: owner_database_url} if owner_database_url else dict(env)
 
 
 def console_socket(data_dir: Path) -> Path:
@@ -104,15 +114,17 @@ def prepare(env: Mapping[str, str], simulators: Sequence[Simulator]) -> dict[str
     return demo
 
 
-def background_specs(env: Mapping[str, str], *, data_dir: Path, simulators: Sequence[Simulator]) -> list[ChildSpec]:
-    """Return every process but the runtime's workers."""
+def background_specs(
+    env: Mapping[str, str], *, data_dir: Path, simulators: Sequence[Simulator], owner_database_url: str = ""
+) -> list[ChildSpec]:
+    """Return every process but the runtime's workers. The Celery worker keeps the partitions, and so gets the owner."""
     celery = [sys.executable, "-W", "ignore", "-m", "celery", "-q", "-A", "nexus"]
     schedule = str(data_dir / "celerybeat-schedule")
     worker = ["worker", "--loglevel", "WARNING", "--concurrency", str(_CELERY_PROCESSES), "--without-mingle"]
     return [
         ChildSpec("console", manage("serve", "console", "--uds", str(console_socket(data_dir))), env),
         ChildSpec("shipper", manage("ship"), env),
-        ChildSpec("worker", [*celery, *worker, "--without-gossip"], env),
+        ChildSpec("worker", [*celery, *worker, "--without-gossip"], owning(env, owner_database_url)),
         ChildSpec("beat", [*celery, "beat", "--loglevel", "WARNING", "--schedule", schedule, "--pidfile", ""], env),
         *(
             ChildSpec(

@@ -2,18 +2,26 @@
 
 No DEFAULT partition: it would forbid DETACH CONCURRENTLY. New partitions are built aside and attached, which locks the
 table less than CREATE … PARTITION OF. All of it may run in several processes at once.
+
+Any process may have a partition made: it adds nothing but room, and the shipper must not wait for anybody. A function
+of the database does it with the owner's rights (gateway/migrations/0004_make_partition.py). Dropping old ones is for
+the owner's own connection: it destroys, and DETACH CONCURRENTLY cannot run within a function.
 """
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from django.db import connection, migrations, transaction
+from django.db import connection, migrations
 from psycopg import sql
 
 DAYS_AHEAD = 7
 DAYS_BEHIND = 1
 _LOCK_TIMEOUT = "2s"
+
+
+class NotTheOwner(Exception):
+    """The message is one sentence that names the setting."""
 
 
 class CreatePartitionedModel(migrations.CreateModel):
@@ -62,15 +70,16 @@ def ensure_days(parent: str, days: Iterable[date]) -> list[str]:
     """Make the missing partitions of some days; return their names. Idempotent."""
     have = existing(parent)
     missing = [day for day in sorted(days) if partition_name(parent, day) not in have]
-    return [partition_name(parent, day) for day in missing if _attach(parent, day)]
+    return [partition_name(parent, day) for day in missing if _make(parent, day)]
 
 
 def drop_older(parent: str, than: date) -> list[str]:
-    """Drop the partitions of days before `than`; return their names. Needs autocommit."""
+    """Drop the partitions of days before `than`; return their names. Needs autocommit, and the table's owner."""
+    old = [(name, interrupted) for name, interrupted in sorted(existing(parent).items()) if _day_of(name) < than]
+    if old:
+        _require_ownership(parent)
     dropped = []
-    for name, interrupted in sorted(existing(parent).items()):
-        if _day_of(name) >= than:
-            continue
+    for name, interrupted in old:
         how = "FINALIZE" if interrupted else "CONCURRENTLY"
         with connection.cursor() as cursor:
             cursor.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
@@ -84,30 +93,24 @@ def drop_older(parent: str, than: date) -> list[str]:
     return dropped
 
 
-def _attach(parent: str, day: date) -> bool:
-    """Build one partition aside and attach it; False if another process was faster."""
-    name = partition_name(parent, day)
-    table, partition = sql.Identifier(parent), sql.Identifier(name)
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"partitions:{parent}"])
-        cursor.execute("SELECT to_regclass(%s)", [name])
-        if cursor.fetchone() != (None,):
-            return False
+def _make(parent: str, day: date) -> bool:
+    """Have one partition made by the database, which gives this right and no other; False if it was there already."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT make_partition(%s, %s)", [parent, day])
+        return bool(cursor.fetchone()[0])
+
+
+def _require_ownership(parent: str) -> None:
+    with connection.cursor() as cursor:
         cursor.execute(
-            sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)").format(
-                partition, table
-            )
+            "SELECT current_user, pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass(%s)", [parent]
         )
-        cursor.execute(
-            sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
-                table,
-                partition,
-                sql.Literal(f"{day} 00:00:00+00"),
-                sql.Literal(f"{day + timedelta(days=1)} 00:00:00+00"),
-            )
+        role, owns = cursor.fetchone()
+    if not owns:
+        raise NotTheOwner(
+            f"The role {role} does not own {parent}, so it cannot drop old partitions: "
+            "set NEXUS_OWNER_DATABASE_URL for this process."
         )
-    return True
 
 
 def _day_of(name: str) -> date:

@@ -10,13 +10,18 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from nexus import postgres_roles
 from nexus.binaries import ServicesError, postgres_directory, postgres_major
+from nexus.postgres_roles import ADMINISTRATOR
 from nexus.private_files import write_private
 
-_ROLE = _DATABASE = "nexus"
+if TYPE_CHECKING:
+    import psycopg
+
+_DATABASE = "nexus"
 _FIRST_WITH_BUILTIN_LOCALES = 17
 _SETTINGS = {
     "listen_addresses": "",
@@ -60,18 +65,21 @@ class PostgresCluster:
         """PostgreSQL's own data directory."""
         return self.data_dir / "pg"
 
-    @property
-    def _password_file(self) -> Path:
-        return self.data_dir / "pg.password"
+    def _password_file(self, role: str) -> Path:
+        return self.data_dir / ("pg.password" if role == ADMINISTRATOR else f"pg.{role}.password")
 
-    def url(self) -> str:
-        """Return the URL of our database, in the form that django-environ understands for a socket."""
-        return f"postgres://{_ROLE}:{self._password_file.read_text()}@/{quote(str(self.sockets))}/{_DATABASE}"
+    def url(self, role: str) -> str:
+        """Return the URL of our database for a role, in the form that django-environ understands for a socket."""
+        password = self._password_file(role).read_text()
+        return f"postgres://{role}:{password}@/{quote(str(self.sockets))}/{_DATABASE}"
 
     def prepare(self) -> None:
         """Make the cluster on the first start; on later ones refuse data that our programs cannot read."""
         programs = postgres_directory(self.data_dir, self.account)
         major = postgres_major(programs)
+        for role in postgres_roles.ROLES:
+            if not self._password_file(role).exists():
+                write_private(self._password_file(role), secrets.token_urlsafe(24))
         if not self.directory.exists():
             self._initialise(programs, major)
             return
@@ -81,8 +89,9 @@ class PostgresCluster:
                 f"The data in {self.directory} is of PostgreSQL {have} and the programs are {major}: "
                 f"set NEXUS_PG_BINDIR to PostgreSQL {have}, or move the data by pg_dump."
             )
-        if not self._password_file.exists():
-            raise ServicesError(f"{self._password_file} is missing: restore it, or set NEXUS_DATA_DIR elsewhere.")
+        password = self._password_file(ADMINISTRATOR)
+        if not password.exists():
+            raise ServicesError(f"{password} is missing: restore it, or set NEXUS_DATA_DIR elsewhere.")
 
     def _initialise(self, programs: Path, major: int) -> None:
         """Make the cluster under another name and rename it, so that a killed first start leaves no half of one."""
@@ -108,12 +117,12 @@ class PostgresCluster:
             handed.unlink()
         if made.returncode != 0:
             raise ServicesError(f"PostgreSQL could not be initialised in {self.data_dir}: {last_line(made.stderr)}")
-        write_private(self._password_file, password)
+        write_private(self._password_file(ADMINISTRATOR), password)
         partial.rename(self.directory)
 
     def _initdb(self, programs: Path, major: int, partial: Path, password: Path) -> list[str]:
         provider = ["--locale-provider=builtin"] if major >= _FIRST_WITH_BUILTIN_LOCALES else []
-        command = [str(programs / "initdb"), "-D", str(partial), "-U", _ROLE, "-A", "scram-sha-256"]
+        command = [str(programs / "initdb"), "-D", str(partial), "-U", ADMINISTRATOR, "-A", "scram-sha-256"]
         command += [f"--pwfile={password}", "-E", "UTF8", *provider, "--locale=C.UTF-8", "--data-checksums"]
         return command if self.durable else [*command, "--no-sync"]
 
@@ -141,16 +150,21 @@ class PostgresCluster:
         return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
     def ensure_database(self) -> None:
-        """Create our database where it is missing."""
+        """Make roles and database as this version wants them, also in a cluster that an earlier one made."""
+        passwords = {role: self._password_file(role).read_text() for role in postgres_roles.ROLES}
+        with self._administer("postgres") as connection:
+            postgres_roles.ensure_roles(connection, passwords)
+            postgres_roles.ensure_database(connection, _DATABASE)
+        with self._administer(_DATABASE) as connection:
+            postgres_roles.hand_over(connection)
+
+    def _administer(self, database: str) -> "psycopg.Connection[Any]":
         import psycopg  # noqa: PLC0415  (every process reads this module through its settings; only the owner connects)
 
-        password = self._password_file.read_text()
-        with psycopg.connect(
-            host=str(self.sockets), user=_ROLE, password=password, dbname="postgres", autocommit=True
-        ) as connection:
-            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [_DATABASE]).fetchone()
-            if not known:
-                connection.execute(f"CREATE DATABASE {_DATABASE}")
+        password = self._password_file(ADMINISTRATOR).read_text()
+        return psycopg.connect(
+            host=str(self.sockets), user=ADMINISTRATOR, password=password, dbname=database, autocommit=True
+        )
 
     def clear_leftovers(self) -> None:
         """Remove what a killed server left: its process id may be another program's by now."""

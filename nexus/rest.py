@@ -17,7 +17,6 @@ from django.http import Http404
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 from nexus.errors import Forbidden, InvalidApiKey, InvalidRequest, NexusError, NotFound
 from nexus.http import broken_promise, request_id
@@ -73,9 +72,11 @@ def parsed(serializer: type[StrictSerializer], request: Request, *, partial: boo
 
 
 def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Response:
-    """Render every exception of a view in OpenAI's shape. A fault of our own is logged and tells nothing else."""
+    """Render every exception of a view in OpenAI's shape. A fault of our own is logged and tells nothing else.
+
+    What the view has written is undone with its transaction, as of every answer that is an error (nexus/tenancy.py).
+    """
     request = context["request"]
-    set_rollback()
     error = _as_nexus_error(exception)
     if error is None and isinstance(exception, IntegrityError):
         error = broken_promise(exception)

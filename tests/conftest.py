@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.test import Client as Browser
 from django.test.utils import setup_databases, teardown_databases
 
@@ -20,7 +21,15 @@ def django_db_setup(django_test_environment: None, django_db_blocker: Any) -> It
         made = setup_databases(verbosity=0, interactive=False)
     yield
     with django_db_blocker.unblock():
+        connections.close_all()  # the database belongs to the owner's connection, and goes when nobody is in it
         teardown_databases(made, verbosity=0)
+
+
+@pytest.fixture
+def committed(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Let a test commit. Nothing is rolled back, and nothing can be: the audit log refuses TRUNCATE."""
+    with django_db_blocker.unblock():
+        yield
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,38 @@
 """Pytest plugin that gives the tests real servers: one throw-away PostgreSQL and Valkey, or the environment's.
 
+The database is used in the three roles of a production installation. On a server of the environment's, whose role must
+be able to make roles, they are made for the tests and dropped after them.
+
 It is loaded by `-p tests.services`, ahead of pytest-django, which reads the settings, and so the URLs, at the start.
 It also turns skipped tests into a failure where CI or NEXUS_FAIL_ON_SKIP is set: a skipped test proves nothing.
 """
 
 import os
+import secrets
 import shutil
 import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from nexus.embedded import Services
+from nexus.postgres_roles import ROLES
+from tests.database import connect_to
 
 
 @dataclass(slots=True)
 class _Running:
     services: Services | None
     directory: Path
+    administrator_url: str = ""  # of a server that is not ours
+    borrowed: list[str] = field(default_factory=list)  # the roles made there
 
 
 _RUNNING: list[_Running] = []
@@ -69,16 +81,24 @@ def _start() -> None:
     directory = Path(tempfile.mkdtemp(prefix="nexus-test-"))
     directory.chmod(0o755)  # run by root, the servers are an ordinary user's and must get in
     given = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
-    services = None
-    _RUNNING.append(_Running(None, directory))
+    running = _Running(None, directory)
+    _RUNNING.append(running)
     if not all(given.values()):
         services = Services(directory, durable=False, postgres=not given["DATABASE_URL"], valkey=not given["REDIS_URL"])
-        _RUNNING[0].services = services
+        running.services = services
         endpoints = services.start()
-        given = {
-            "DATABASE_URL": given["DATABASE_URL"] or endpoints.database_url,
-            "REDIS_URL": given["REDIS_URL"] or endpoints.redis_url,
-        }
+        if endpoints.database_url:
+            given |= {
+                "DATABASE_URL": endpoints.database_url,
+                "NEXUS_OWNER_DATABASE_URL": endpoints.owner_database_url,
+                "NEXUS_TENANT_DATABASE_URL": endpoints.tenant_database_url,
+                "NEXUS_TEST_ADMINISTRATOR_URL": services.administrator_url(),
+            }
+            with connect_to(given["NEXUS_TEST_ADMINISTRATOR_URL"]) as administrator:
+                _enable_tests(administrator, *ROLES)
+        given["REDIS_URL"] = given["REDIS_URL"] or endpoints.redis_url
+    if "NEXUS_OWNER_DATABASE_URL" not in given:
+        given |= _borrow_roles(running, given["DATABASE_URL"])
     os.environ.update(given)
     os.environ["NEXUS_DATA_DIR"] = str(directory)
     os.environ["SECRET_KEY"] = "a-key-for-tests-only-" + "x" * 40
@@ -86,9 +106,40 @@ def _start() -> None:
     os.environ["NEXUS_ALLOW_PRIVATE_PROVIDERS"] = "true"
 
 
+def _enable_tests(administrator: "psycopg.Connection[Any]", owner: str, app: str, tenant: str) -> None:
+    """Let the owner make the test database, and the tests' own process take the tenant's role on its one connection."""
+    administrator.execute(sql.SQL("ALTER ROLE {} CREATEDB").format(sql.Identifier(owner)))
+    administrator.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(tenant), sql.Identifier(app)))
+
+
+def _borrow_roles(running: _Running, url: str) -> dict[str, str]:
+    """Make the three roles on a server that is not ours; return the URLs by their settings."""
+    suffix, password = secrets.token_hex(4), secrets.token_hex(16)
+    roles = [f"{role}_{suffix}" for role in ROLES]
+    with connect_to(url) as administrator:
+        for role in roles:
+            made = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
+            administrator.execute(made)
+        _enable_tests(administrator, *roles)
+    running.administrator_url, running.borrowed = url, roles
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    owner, app, tenant = (parts._replace(netloc=f"{role}:{password}@{host}").geturl() for role in roles)
+    return {
+        "DATABASE_URL": app,
+        "NEXUS_OWNER_DATABASE_URL": owner,
+        "NEXUS_TENANT_DATABASE_URL": tenant,
+        "NEXUS_TEST_ADMINISTRATOR_URL": url,
+    }
+
+
 def _stop() -> None:
     while _RUNNING:
         running = _RUNNING.pop()
+        if running.borrowed:
+            with connect_to(running.administrator_url) as administrator:
+                for role in running.borrowed:
+                    administrator.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
         if running.services is not None:
             running.services.stop()
         shutil.rmtree(running.directory)

@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from tests.database import database_urls
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -37,11 +39,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def database_url(name: str) -> str:
-    """Return the tests' DATABASE_URL with another database's name, the last part of its path."""
-    return f"{os.environ['DATABASE_URL'].rpartition('/')[0]}/{name}"
 
 
 class Process:
@@ -113,7 +110,7 @@ class Stack:
     def __init__(self, folder: Path, database: str, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.environment = {
-            "DATABASE_URL": database_url(database),
+            **database_urls(database),
             "NEXUS_DATA_DIR": str(folder),
             "NEXUS_ALLOW_PRIVATE_PROVIDERS": "true",
             "DJANGO_SETTINGS_MODULE": "nexus.settings.console",

@@ -1,16 +1,6 @@
-"""What the database itself holds: partitions that exist, a snapshot that hears of every change, keys that stay home."""
-
-from datetime import UTC, datetime
-from typing import Any
+"""What the database itself holds: a snapshot that hears of every change, keys that stay home."""
 
 from django.db import migrations
-
-from nexus import partitions
-
-
-def first_partitions(apps: Any, schema_editor: Any) -> None:
-    partitions.ensure("request_log", datetime.now(UTC).date())
-
 
 CONFIG = r"""
 CREATE CONSTRAINT TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE ON gateway_provider
@@ -48,7 +38,6 @@ class Migration(migrations.Migration):
     dependencies = [("gateway", "0001_initial"), ("accounts", "0002_promises")]
 
     operations = [
-        migrations.RunPython(first_partitions, migrations.RunPython.noop),
         migrations.RunSQL(CONFIG, CONFIG_BACK),
         migrations.RunSQL(KEY_STAYS_HOME, KEY_STAYS_HOME_BACK),
     ]

@@ -38,11 +38,13 @@ def required(name: str, purpose: str) -> str:
     return str(value)
 
 
-def number(name: str, default: int, *, least: int = 0) -> int:
+def number(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:
     """Return a whole number setting, refusing anything else by name."""
     raw = env.str(name, default=str(default))
     if not raw.isdigit() or int(raw) < least:
         raise ImproperlyConfigured(f"{name} must be a whole number of at least {least}, not {raw!r}.")
+    if most is not None and int(raw) > most:
+        raise ImproperlyConfigured(f"{name} must be {most} at most, not {raw!r}.")
     return int(raw)
 
 
@@ -76,26 +78,35 @@ except ValueError as error:
 
 # --- PostgreSQL and Redis: given by URL, or the embedded ones when those run ------------------------------------------
 _services = embedded.running(NEXUS_DATA_DIR)
-DATABASE_URL = env.str("DATABASE_URL", default=_services.database_url if _services else "")
+_ours = _services if not env.str("DATABASE_URL", default="") else None  # roles of ours are none of another database
+DATABASE_URL = env.str("DATABASE_URL", default=_ours.database_url if _ours else "")
+NEXUS_OWNER_DATABASE_URL = env.str("NEXUS_OWNER_DATABASE_URL", default=_ours.owner_database_url if _ours else "")
+NEXUS_TENANT_DATABASE_URL = env.str("NEXUS_TENANT_DATABASE_URL", default=_ours.tenant_database_url if _ours else "")
 REDIS_URL = env.str("REDIS_URL", default=_services.redis_url if _services else "")
 if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
     raise ImproperlyConfigured("REDIS_URL must begin with redis://, rediss:// or unix://: NEXUS needs Redis or Valkey.")
 _POOL = {"min_size": 0, "max_size": number("NEXUS_DATABASE_POOL", 8, least=1), "timeout": 10}  # connections; seconds
 
 
-def database(url: str) -> dict[str, Any]:
+def database(name: str, url: str) -> dict[str, Any]:
     """Return Django's dictionary for a database URL; an empty one for commands that open no database."""
     if not url:
         return {"ENGINE": "django.db.backends.postgresql", "NAME": "nexus", "HOST": str(NEXUS_DATA_DIR / "run")}
     parsed: dict[str, Any] = env.db_url_config(url)
     if parsed.get("ENGINE") != "django.db.backends.postgresql":
-        raise ImproperlyConfigured("DATABASE_URL must be a postgres:// URL: NEXUS needs PostgreSQL 15 or newer.")
-    return parsed
+        raise ImproperlyConfigured(f"{name} must be a postgres:// URL: NEXUS needs PostgreSQL 15 or newer.")
+    return parsed | {"CONN_HEALTH_CHECKS": True}
 
 
-DATABASES = {"default": database(DATABASE_URL)}
-DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-DATABASES["default"].setdefault("OPTIONS", {})["pool"] = dict(_POOL)
+# One database by up to three roles (nexus/database_roles.py). Without the other two, the first does everything.
+DATABASES = {"default": database("DATABASE_URL", DATABASE_URL)}
+if NEXUS_OWNER_DATABASE_URL:
+    DATABASES["owner"] = database("NEXUS_OWNER_DATABASE_URL", NEXUS_OWNER_DATABASE_URL)
+if NEXUS_TENANT_DATABASE_URL:
+    DATABASES["tenant"] = database("NEXUS_TENANT_DATABASE_URL", NEXUS_TENANT_DATABASE_URL)
+DATABASE_TENANT_ROLE = DATABASES["tenant"].get("USER", "") if NEXUS_TENANT_DATABASE_URL else ""
+for _pooled in DATABASES.keys() - {"owner"}:
+    DATABASES[_pooled].setdefault("OPTIONS", {})["pool"] = dict(_POOL)
 
 # --- Django itself ----------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -216,7 +227,7 @@ NEXUS_CONNECT_TIMEOUT_SECONDS = number("NEXUS_CONNECT_TIMEOUT_SECONDS", 5, least
 NEXUS_STREAM_IDLE_SECONDS = number("NEXUS_STREAM_IDLE_SECONDS", 60, least=1)
 NEXUS_STREAM_TOTAL_SECONDS = number("NEXUS_STREAM_TOTAL_SECONDS", 1800, least=1)
 NEXUS_SNAPSHOT_MAX_AGE_SECONDS = number("NEXUS_SNAPSHOT_MAX_AGE_SECONDS", 86_400, least=1)
-NEXUS_LOG_RETENTION_DAYS = number("NEXUS_LOG_RETENTION_DAYS", 90, least=1)
+NEXUS_LOG_RETENTION_DAYS = number("NEXUS_LOG_RETENTION_DAYS", 90, least=1, most=3650)
 
 # --- Celery -----------------------------------------------------------------------------------------------------------
 CELERY_BROKER_URL = celery_url(REDIS_URL) if REDIS_URL else "memory://"

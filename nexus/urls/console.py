@@ -1,10 +1,15 @@
-"""Everything: the data plane's views, the management API under /v1, pages and the operators' admin."""
+"""Everything: the data plane's views, the management API under /v1, pages and the operators' admin.
+
+What serves one tenant is walled: the database shows it no other. The data plane asks no database, the admin is for all
+tenants, and who signs in has none yet.
+"""
 
 from django.contrib import admin
 from django.urls import include, path
 
 import accounts.urls
 import gateway.urls
+from nexus.tenancy import walled
 from nexus.urls import runtime
 
 handler400 = runtime.handler400
@@ -14,7 +19,8 @@ handler500 = runtime.handler500
 
 urlpatterns = [
     *runtime.urlpatterns,
-    path("v1/", include([*accounts.urls.api_urlpatterns, *gateway.urls.api_urlpatterns])),
+    path("v1/", include(walled([*accounts.urls.api_urlpatterns, *gateway.urls.api_urlpatterns]))),
     path("admin/", admin.site.urls),
-    path("", include([*accounts.urls.urlpatterns, *gateway.urls.urlpatterns])),
+    path("", include(accounts.urls.sign_in_urlpatterns)),
+    path("", include(walled(gateway.urls.urlpatterns))),
 ]

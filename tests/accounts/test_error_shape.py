@@ -11,6 +11,7 @@ from rest_framework.exceptions import Throttled
 from rest_framework.test import APIRequestFactory
 
 from accounts import api
+from accounts.models import Membership
 from nexus.rest import exception_handler
 from tests.accounts.test_keys_api import call
 from tests.conftest import Person
@@ -121,14 +122,15 @@ def test_a_fault_of_our_own_shows_nothing_and_logs_all(
 
 
 def test_a_refusal_of_the_database_is_told_in_its_words(ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    def rewrites_history(*_: Any) -> None:
+    def demotes_everybody(*_: Any) -> None:
+        Membership.objects.filter(tenant=ada.tenant).update(role="viewer")
         with connection.cursor() as cursor:
-            cursor.execute("TRUNCATE accounts_auditevent")
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
-    monkeypatch.setattr(api, "settings_json", rewrites_history)
+    monkeypatch.setattr(api, "settings_json", demotes_everybody)
     answer = call(ada.key, "GET", "/v1/settings")
     assert_error(answer, 409, "CONFLICT", "conflict_error")
-    assert "append-only" in answer.json()["error"]["message"]
+    assert "the last admin" in answer.json()["error"]["message"]
 
 
 def test_a_client_cannot_choose_the_request_id(ada: Person) -> None:

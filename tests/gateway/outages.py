@@ -42,7 +42,12 @@ class Ground:
 
     def stack(self, name: str = "stack", environment: Mapping[str, str] | None = None) -> Stack:
         """Return a stack with a data folder of its own."""
-        given = {"DATABASE_URL": self.endpoints.database_url, "REDIS_URL": self.endpoints.redis_url}
+        given = {
+            "DATABASE_URL": self.endpoints.database_url,
+            "NEXUS_OWNER_DATABASE_URL": self.endpoints.owner_database_url,
+            "NEXUS_TENANT_DATABASE_URL": self.endpoints.tenant_database_url,
+            "REDIS_URL": self.endpoints.redis_url,
+        }
         stack = Stack(self.folder / name, "unused", {**given, **(environment or {})})
         self._stacks.append(stack)
         return stack
@@ -115,7 +120,7 @@ def ground() -> Iterator[Ground]:
 def database_of(url: str) -> Iterator[None]:
     """Let Django's models speak to another database than the tests'."""
     before = connections["default"]
-    settings = {**connection.settings_dict, **database(url), "OPTIONS": {}}
+    settings = {**connection.settings_dict, **database("DATABASE_URL", url), "OPTIONS": {}}
     connections["default"] = before.copy()
     connections["default"].settings_dict = settings
     try:

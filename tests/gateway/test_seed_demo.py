@@ -19,6 +19,7 @@ from accounts.models import ApiKey, AuditEvent, Membership, Role, Tenant, User
 from accounts.rbac import ROLE_SCOPES
 from billing.models import TenantDailySpend
 from gateway.models import CircuitEvent, ModelRoute, Provider, RequestLog
+from nexus.database_roles import as_owner
 from nexus.encryption import Cipher
 
 URLS = ("http://127.0.0.1:18001", "http://127.0.0.1:18002")
@@ -31,8 +32,9 @@ def folder(committed: None, tmp_path: Path, settings: Any) -> Iterator[Path]:
     yield tmp_path
     tenant = Tenant.objects.filter(slug="demo").first()
     if tenant is not None:
-        RequestLog.objects.for_tenant(tenant).delete()
-        TenantDailySpend.objects.for_tenant(tenant).delete()
+        with as_owner():  # the processes may add to the log, and no more
+            RequestLog.objects.for_tenant(tenant).delete()
+            TenantDailySpend.objects.for_tenant(tenant).delete()
         tenant.delete()
         User.objects.filter(email="demo@nexus.local").delete()
 

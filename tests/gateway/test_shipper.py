@@ -27,6 +27,7 @@ from gateway.shipper import Shipper
 from gateway.spool import Spool
 from nexus import partitions
 from nexus.ids import time_of, uuid7, uuid7_at
+from tests.database import database_urls
 from tests.gateway.conftest import Client
 from tests.gateway.records import COST, ROUTE, finished, started
 from tests.gateway.totals import log_totals, rollup_totals
@@ -256,7 +257,7 @@ while True:
 @contextmanager
 def child(code: str, *arguments: str, output: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "nexus.settings.test", "PYTHONPATH": str(ROOT)}
-    environment["DATABASE_URL"] = f"{os.environ['DATABASE_URL'].rpartition('/')[0]}/{connection.settings_dict['NAME']}"
+    environment |= database_urls(connection.settings_dict["NAME"])
     stdout = output.open("ab") if output else None
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT, stdout=stdout, env=environment)
     try:

@@ -50,8 +50,9 @@ def services(data_dir: Path) -> Iterator[Services]:
     services.stop()
 
 
-def connect(endpoints: Endpoints) -> "psycopg.Connection[tuple[object, ...]]":
-    parsed = environ.Env.db_url_config(endpoints.database_url)
+def connect(endpoints: Endpoints, url: str = "") -> "psycopg.Connection[tuple[object, ...]]":
+    """Connect by one of the URLs; as the owner, who may make tables, when none is given."""
+    parsed = environ.Env.db_url_config(url or endpoints.owner_database_url)
     return psycopg.connect(
         host=parsed["HOST"], user=parsed["USER"], password=parsed["PASSWORD"], dbname=parsed["NAME"], autocommit=True
     )
@@ -72,9 +73,12 @@ def test_both_servers_answer_at_the_urls_that_they_announce(services: Services, 
     endpoints = services.start()
 
     with connect(endpoints) as connection:
-        assert connection.execute("SELECT current_database(), current_user").fetchone() == ("nexus", "nexus")
         assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
         assert connection.execute("SHOW data_checksums").fetchone() == ("on",)
+    urls = (endpoints.database_url, endpoints.owner_database_url, endpoints.tenant_database_url)
+    for url, role in zip(urls, ("nexus_app", "nexus_owner", "nexus_tenant"), strict=True):
+        with connect(endpoints, url) as connection:
+            assert connection.execute("SELECT current_database(), current_user").fetchone() == ("nexus", role)
     client = redis.Redis.from_url(endpoints.redis_url)
     assert client.ping()
     assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
@@ -86,23 +90,29 @@ def test_both_servers_answer_at_the_urls_that_they_announce(services: Services, 
 def test_the_database_url_is_read_by_django_environ_as_a_socket_directory(services: Services, data_dir: Path) -> None:
     parsed = environ.Env.db_url_config(services.start().database_url)
 
-    password = (data_dir / "pg.password").read_text()
-    expected = {"HOST": str(data_dir / "run"), "USER": "nexus", "PASSWORD": password, "NAME": "nexus", "PORT": ""}
+    password = (data_dir / "pg.nexus_app.password").read_text()
+    expected = {"HOST": str(data_dir / "run"), "USER": "nexus_app", "PASSWORD": password, "NAME": "nexus", "PORT": ""}
     assert parsed == expected | {"ENGINE": "django.db.backends.postgresql"}
 
 
 def test_a_wrong_password_is_refused(services: Services) -> None:
     parsed = environ.Env.db_url_config(services.start().database_url)
 
-    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        psycopg.connect(host=parsed["HOST"], user="nexus", password="guessed", dbname="nexus")
+    for role in ("nexus", "nexus_owner", "nexus_app", "nexus_tenant"):
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(host=parsed["HOST"], user=role, password="guessed", dbname="nexus")
 
 
 def test_what_is_secret_is_private_to_its_owner(services: Services, data_dir: Path) -> None:
     services.start()
     ensure_secrets(data_dir)
 
-    assert [mode(data_dir / name) for name in ("pg.password", "services.json", "secrets.env", ".lock")] == [0o600] * 4
+    passwords = sorted(path.name for path in data_dir.glob("*.password"))
+    assert passwords == [f"pg.{role}.password" for role in ("nexus_app", "nexus_owner", "nexus_tenant")] + [
+        "pg.password"
+    ]
+    assert [mode(data_dir / name) for name in (*passwords, "services.json", "secrets.env", ".lock")] == [0o600] * 7
+    assert len({(data_dir / name).read_text() for name in passwords}) == 4
     assert [mode(data_dir / name) for name in ("run", "pg", "valkey")] == [0o700] * 3
 
 

@@ -14,21 +14,35 @@ from django.db import connection, connections
 
 from gateway.plane import connection_parameters
 from nexus import partitions
+from nexus.database_roles import as_owner
+from tests.database import connect
 
 PARENT = "partition_probe"
-TODAY = date(2031, 3, 1)
+TODAY = datetime.now(UTC).date()
 
 
 @pytest.fixture
-def parent(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
+def parent(committed: None) -> Iterator[str]:
     """A partitioned table of this test's own: retention needs autocommit, and must not touch other tests' rows."""
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute(
+    with connect("owner") as owner:
+        owner.execute(
             f"CREATE TABLE {PARENT} (id uuid, created_at timestamptz NOT NULL, n int CHECK (n >= 0), "
             "PRIMARY KEY (id, created_at)) PARTITION BY RANGE (created_at)"
         )
-        yield PARENT
-        cursor.execute(f"DROP TABLE {PARENT} CASCADE")
+        owner.execute(f"GRANT SELECT, INSERT ON {PARENT} TO {connection.settings_dict['USER']}")
+        try:
+            yield PARENT
+        finally:
+            owner.execute(f"DROP TABLE {PARENT} CASCADE")
+
+
+def drop_older(parent: str, than: date) -> list[str]:
+    with as_owner():
+        return partitions.drop_older(parent, than)
+
+
+def name_of(days: int) -> str:
+    return f"{PARENT}_p{TODAY + timedelta(days=days):%Y%m%d}"
 
 
 def write(day: date, n: int = 1) -> None:
@@ -39,11 +53,9 @@ def write(day: date, n: int = 1) -> None:
 
 def test_a_week_ahead_is_made_once(parent: str) -> None:
     made = partitions.ensure(parent, TODAY)
-    assert made[0] == f"{parent}_p20310228"
-    assert made[-1] == f"{parent}_p20310308"
-    assert len(made) == 9
+    assert made == [name_of(days) for days in range(-1, 8)]
     assert partitions.ensure(parent, TODAY) == []
-    assert partitions.ensure(parent, TODAY + timedelta(days=1)) == [f"{parent}_p20310309"]
+    assert partitions.ensure(parent, TODAY + timedelta(days=1)) == [name_of(8)]
     for day in (TODAY - timedelta(days=1), TODAY + timedelta(days=7)):
         write(day)
     with pytest.raises(Exception, match="no partition of relation"):
@@ -61,9 +73,9 @@ def test_day_ninety_stays_and_day_ninety_one_goes(parent: str) -> None:
     partitions.ensure_days(parent, [TODAY, kept, gone])
     write(kept)
     write(gone)
-    assert partitions.drop_older(parent, kept) == [partitions.partition_name(parent, gone)]
+    assert drop_older(parent, kept) == [partitions.partition_name(parent, gone)]
     assert set(partitions.existing(parent)) == {partitions.partition_name(parent, day) for day in (TODAY, kept)}
-    assert partitions.drop_older(parent, kept) == []
+    assert drop_older(parent, kept) == []
 
 
 def test_a_drop_that_was_interrupted_is_finished(parent: str) -> None:
@@ -73,13 +85,12 @@ def test_a_drop_that_was_interrupted_is_finished(parent: str) -> None:
     name = partitions.partition_name(parent, old)
     with psycopg.connect(**connection_parameters()) as reader:
         reader.execute(f"SELECT count(*) FROM {parent}")  # an open transaction, which the detaching waits for
-        with connection.cursor() as cursor:
-            cursor.execute("SET statement_timeout = '300ms'")
+        with connect("owner") as owner:
+            owner.execute("SET statement_timeout = '300ms'")
             with pytest.raises(Exception, match="statement timeout"):
-                cursor.execute(f"ALTER TABLE {parent} DETACH PARTITION {name} CONCURRENTLY")
-            cursor.execute("RESET statement_timeout")
+                owner.execute(f"ALTER TABLE {parent} DETACH PARTITION {name} CONCURRENTLY")
     assert partitions.existing(parent)[name] is True
-    assert partitions.drop_older(parent, TODAY) == [name]
+    assert drop_older(parent, TODAY) == [name]
     assert name not in partitions.existing(parent)
 
 
@@ -105,12 +116,13 @@ def test_many_processes_may_make_them_at_once(parent: str, django_db_blocker: An
 def test_writers_go_on_while_partitions_come_and_go(parent: str) -> None:
     partitions.ensure(parent, TODAY)
     stop, slowest, written = threading.Event(), [0.0], [0]
+    noon = datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC)
 
     def writer() -> None:
         with psycopg.connect(**connection_parameters(), autocommit=True) as own:
             while not stop.is_set():
                 began = time.monotonic()
-                own.execute(f"INSERT INTO {parent} VALUES (gen_random_uuid(), '2031-03-01 12:00+00', 1)")
+                own.execute(f"INSERT INTO {parent} VALUES (gen_random_uuid(), %s, 1)", [noon])
                 slowest[0] = max(slowest[0], time.monotonic() - began)
                 written[0] += 1
 
@@ -119,7 +131,7 @@ def test_writers_go_on_while_partitions_come_and_go(parent: str) -> None:
     try:
         old = [TODAY - timedelta(days=days) for days in range(95, 125)]
         partitions.ensure_days(parent, old)
-        dropped = partitions.drop_older(parent, TODAY - timedelta(days=90))
+        dropped = drop_older(parent, TODAY - timedelta(days=90))
     finally:
         stop.set()
         thread.join()
@@ -128,8 +140,44 @@ def test_writers_go_on_while_partitions_come_and_go(parent: str) -> None:
     assert slowest[0] < 1.0  # not one waited for a lock's time limit
 
 
-@pytest.mark.django_db
-def test_the_command_makes_what_is_missing_and_says_so() -> None:
+def test_who_does_not_own_the_table_drops_nothing_and_is_told_of_the_setting(parent: str) -> None:
+    partitions.ensure_days(parent, [TODAY - timedelta(days=100)])
+    with pytest.raises(partitions.NotTheOwner, match=r"does not own partition_probe.*NEXUS_OWNER_DATABASE_URL"):
+        partitions.drop_older(parent, TODAY)
+    assert set(partitions.existing(parent)) == {name_of(-100)}
+
+
+@pytest.mark.parametrize(
+    ("table", "days"),
+    [
+        (PARENT, -3661),
+        (PARENT, 33),
+        ("accounts_tenant", 0),
+        ("pg_class", 0),
+        ("nothing", 0),
+        ("request_log; DROP TABLE x", 0),
+        (PARENT.upper(), 0),
+        ("pg_temp.decoy", 0),
+    ],
+)
+def test_the_right_to_make_partitions_makes_nothing_else(parent: str, table: str, days: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE IF NOT EXISTS decoy (at timestamptz) PARTITION BY RANGE (at)")
+        with pytest.raises(Exception, match=r"no partition is made for|is no table of ours"):
+            cursor.execute("SELECT make_partition(%s, %s)", [table, TODAY + timedelta(days=days)])
+    assert partitions.existing(parent) == {}
+
+
+def test_a_name_of_the_callers_choosing_leads_nowhere(parent: str) -> None:
+    """Whoever may make temporary tables could otherwise put one in the place of the table that is meant."""
+    with connect("app") as app:
+        app.execute(f"CREATE TEMP TABLE {PARENT} (created_at timestamptz) PARTITION BY RANGE (created_at)")
+        app.execute("SET search_path = pg_temp")
+        assert app.execute("SELECT public.make_partition(%s, %s)", [PARENT, TODAY]).fetchone() == (True,)
+    assert set(partitions.existing(parent)) == {name_of(0)}
+
+
+def test_the_command_makes_what_is_missing_and_says_so(committed: None) -> None:
     out = StringIO()
     call_command("maintain_partitions", stdout=out)
     assert out.getvalue().strip().endswith("dropped")

@@ -20,6 +20,7 @@ from nexus.embedded import Endpoints, running
 from nexus.launch import allowing, background_specs, default_workers, environment, simulators_on
 from nexus.listeners import free_ports, listen_on_port
 from nexus.processes import is_alive
+from tests.database import DATABASE_URLS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +35,7 @@ class Installation:
         self._process: subprocess.Popen[bytes] | None = None
 
     def _environment(self) -> Mapping[str, str]:
-        ours = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+        ours = {name: value for name, value in os.environ.items() if name not in (*DATABASE_URLS, "REDIS_URL")}
         for name in ("SECRET_KEY", "NEXUS_ENCRYPTION_KEYS", "DJANGO_SETTINGS_MODULE", "PYTHONUNBUFFERED"):
             ours.pop(name, None)  # an installation makes its own
         return ours | {"NEXUS_DATA_DIR": str(self.data_dir)}

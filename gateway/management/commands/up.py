@@ -46,12 +46,13 @@ class Command(BaseCommand):
             env = launch.environment(
                 endpoints, data_dir=data_dir, port=port, allow_private_providers=_allowing(simulators)
             )
+            owner = endpoints.owner_database_url or settings.NEXUS_OWNER_DATABASE_URL
             with listen_on_port(host, port) as listener:
-                demo = launch.prepare(env, simulators)
+                demo = launch.prepare(launch.owning(env, owner), simulators)
                 workers = workers or settings.NEXUS_RUNTIME_WORKERS or launch.default_workers()
                 children = [
                     *worker_specs("runtime", listener, workers=workers, env=env),
-                    *launch.background_specs(env, data_dir=data_dir, simulators=simulators),
+                    *launch.background_specs(env, data_dir=data_dir, simulators=simulators, owner_database_url=owner),
                 ]
                 self._supervise(launch.supervisor(children, services), host, port, demo)
         except (ServicesError, CannotListen, launch.CannotPrepare) as error:
