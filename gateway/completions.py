@@ -12,6 +12,7 @@ from hashlib import sha256
 
 from gateway.outcome import CLIENT_GONE, Outcome
 from gateway.relay import Relay, Reply, error_reply
+from gateway.request_head import RequestHead
 from gateway.schema import SCOPES, Endpoint, parse
 from gateway.snapshot import Caller, Snapshot, SnapshotKeeper
 from gateway.spool import Spool
@@ -35,9 +36,8 @@ class Call:
     """One request as a door hands it over: its body, or how to read it once the caller is known."""
 
     endpoint: Endpoint
-    authorization: bytes
+    head: RequestHead
     body: bytes | Callable[[], Awaitable[bytes]]
-    fault: NexusError | None = None  # what the door found wrong with the request itself
 
 
 @dataclass(slots=True)
@@ -52,10 +52,10 @@ class Pipeline:
         """Answer one call. Every way out writes one record; a cancelled call is recorded as the client's leaving."""
         outcome = Outcome(call.endpoint.value, self.spool)
         try:
-            caller = outcome.caller = authenticate(self.snapshots.current, call.authorization)
+            caller = outcome.caller = authenticate(self.snapshots.current, call.head.authorization)
             require_scope(caller, SCOPES[call.endpoint])
-            if call.fault is not None:
-                raise call.fault
+            if call.head.fault is not None:
+                raise call.head.fault
             body = call.body if isinstance(call.body, bytes) else await call.body()
             request = outcome.request = parse(call.endpoint, body)
             return await self.relay.answer(caller, request, outcome)

@@ -15,9 +15,10 @@ from gateway.metrics_page import METRICS_PATH
 from gateway.outcome import Outcome
 from gateway.plane import DataPlane
 from gateway.relay import Reply, error_reply, json_reply
+from gateway.request_head import read_head
 from gateway.schema import Endpoint
 from gateway.served_models import list_models, show_model
-from nexus.errors import NexusError
+from nexus.errors import BodyTooLarge, MethodNotAllowed, NexusError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -31,22 +32,8 @@ _OPERATORS = ("/healthz", "/readyz", METRICS_PATH)
 _FRESH = {"cache-control": "no-store"}
 
 
-class BodyTooLarge(NexusError):
-    code = "BODY_TOO_LARGE"
-    status = 413
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"The body is larger than the {limit} bytes that NEXUS_MAX_BODY_BYTES allows.")
-
-
 class ClientGone(asyncio.CancelledError):
     """The client hung up before its request was whole: nobody is left to answer."""
-
-
-class MethodNotAllowed(NexusError):
-    code = "METHOD_NOT_ALLOWED"
-    status = 405
-    type = "invalid_request_error"
 
 
 def is_data_plane(path: str) -> bool:
@@ -112,15 +99,9 @@ class RuntimeDoor:
         await _deliver(reply, send, head_only=scope["method"] == "HEAD")
 
     async def _serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
-        authorization = b""
-        length = 0
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                authorization = value
-            elif name == b"content-length" and value.isdigit():
-                length = int(value)
+        head = read_head(scope["headers"], max_body_bytes=self._max_body_bytes)
         watch = _HangUpWatch(receive)
-        call = Call(endpoint, authorization, partial(self._body, watch, length))
+        call = Call(endpoint, head, partial(self._body, watch))
         reply: Reply | None = None
         try:
             reply = await self._pipeline.complete(call)
@@ -133,9 +114,7 @@ class RuntimeDoor:
             if reply is not None:
                 reply.abandon()
 
-    async def _body(self, watch: "_HangUpWatch", length: int) -> bytes:
-        if length > self._max_body_bytes:
-            raise BodyTooLarge(self._max_body_bytes)
+    async def _body(self, watch: "_HangUpWatch") -> bytes:
         body = await read_body(watch.receive, self._max_body_bytes)
         watch.start()
         return body

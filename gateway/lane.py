@@ -16,31 +16,30 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.answer_stream import AnswerStream
 from gateway.completions import Call
-from gateway.door import ENDPOINTS, RECORD_FIRST_BYTES, BodyTooLarge
+from gateway.door import ENDPOINTS, RECORD_FIRST_BYTES
 from gateway.plane import DataPlane
 from gateway.relay import Reply
+from gateway.request_head import RequestHead, read_head
 from gateway.schema import Endpoint
-from nexus.errors import NexusError, RequestTimeout
-from nexus.guarded_http import GuardedHttpProtocol, Phase
+from nexus.errors import BodyTooLarge, NexusError, RequestTimeout
+from nexus.guarded_http import ClientLimits, GuardedHttpProtocol, Phase
 
 _PATHS = {path.encode(): endpoint for path, endpoint in ENDPOINTS.items()}
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-_TELLING = frozenset((b"authorization", b"content-length", b"expect"))
 _TRUST_BYTES = 64 * 1024  # of a body, read before it is known who sends it
 
 
 class Exchange:
     """One request on the lane."""
 
-    __slots__ = ("authorization", "endpoint", "fault", "keep_alive", "parts", "size", "task")
+    __slots__ = ("endpoint", "head", "keep_alive", "parts", "size", "task")
 
-    def __init__(self, endpoint: Endpoint, *, keep_alive: bool) -> None:
+    def __init__(self, endpoint: Endpoint, head: RequestHead, *, keep_alive: bool) -> None:
         self.endpoint = endpoint
+        self.head = head
         self.keep_alive = keep_alive
-        self.authorization = b""
         self.parts: list[bytes] = []
         self.size = 0
-        self.fault: NexusError | None = None
         self.task: asyncio.Task[None] | None = None
 
     def body(self) -> bytes:
@@ -51,10 +50,9 @@ class Exchange:
 class LaneProtocol(GuardedHttpProtocol):
     """Serves one connection of the runtime."""
 
-    def __init__(self, plane: DataPlane, max_body_bytes: int, **of_uvicorn: Any) -> None:
-        super().__init__(**of_uvicorn)
+    def __init__(self, plane: DataPlane, limits: ClientLimits, **of_uvicorn: Any) -> None:
+        super().__init__(limits, **of_uvicorn)
         self._plane = plane
-        self._max_body_bytes = max_body_bytes
         self._exchange: Exchange | None = None
         self._stream: AnswerStream | None = None  # of the exchange, while it runs
         self._date: list[tuple[bytes, bytes]] = []
@@ -65,13 +63,15 @@ class LaneProtocol(GuardedHttpProtocol):
     @override
     def on_message_begin(self) -> None:
         # uvicorn makes a scope here, which most requests do without.
+        self._in_head = True
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     @override
     def on_headers_complete(self) -> None:
-        if self._deaf:
+        self._in_head = False
+        if self._deaf or self.parser.should_upgrade():
             return
         endpoint = _PATHS.get(self.url)
         if self._exchange is not None:
@@ -80,9 +80,9 @@ class LaneProtocol(GuardedHttpProtocol):
             self._exchange.keep_alive = False
             self._deaf = True
         elif endpoint is None or not self._begin(endpoint):
-            url, headers = self.url, self.headers
+            url, headers, waits = self.url, self.headers, self.expect_100_continue
             HttpToolsProtocol.on_message_begin(self)
-            self.url = url
+            self.url, self.expect_100_continue = url, waits
             self.headers.extend(headers)  # the very list that the scope holds
             super().on_headers_complete()
 
@@ -91,19 +91,11 @@ class LaneProtocol(GuardedHttpProtocol):
         parser = self.parser
         if (self.cycle is not None and not self.cycle.response_complete) or parser.get_method() != b"POST":
             return False
-        exchange = Exchange(endpoint, keep_alive=parser.should_keep_alive())
-        fault: NexusError | None = None
-        for name, value in self.headers:
-            if name not in _TELLING:
-                continue
-            if name == b"authorization":
-                exchange.authorization = value
-            elif name == b"expect":
-                return False  # it waits to be told to go on, which uvicorn's cycle does
-            elif name == b"content-length" and int(value) > self._max_body_bytes:
-                fault = BodyTooLarge(self._max_body_bytes)
-        fault = self.head_fault() or fault
-        self._exchange = exchange
+        if self.expect_100_continue:
+            return False  # it waits to be told to go on, which uvicorn's cycle does
+        head = read_head(self.headers, max_body_bytes=self._limits.body_bytes)
+        exchange = self._exchange = Exchange(endpoint, head, keep_alive=parser.should_keep_alive())
+        fault = self.head_fault() or head.fault
         self.head_is_complete()
         if fault is not None:
             self._refuse_exchange(exchange, fault)
@@ -120,8 +112,8 @@ class LaneProtocol(GuardedHttpProtocol):
         exchange.parts.append(body)
         exchange.size += len(body)
         self._body_bytes += len(body)
-        if exchange.size > self._max_body_bytes:
-            self._refuse_exchange(exchange, BodyTooLarge(self._max_body_bytes))
+        if exchange.size > self._limits.body_bytes:
+            self._refuse_exchange(exchange, BodyTooLarge(self._limits.body_bytes))
         elif exchange.size > _TRUST_BYTES and not self._known(exchange):
             self._start(exchange)  # a stranger: the pipeline says so, and the rest is not read
 
@@ -169,6 +161,18 @@ class LaneProtocol(GuardedHttpProtocol):
             super().shutdown()
 
     @override
+    def refuse(self, error: NexusError) -> None:
+        """A request on the lane is refused by the pipeline, which says so in the log too; an answered one is not."""
+        exchange = self._exchange
+        if exchange is None:
+            super().refuse(error)
+        elif exchange.task is None:
+            self._refuse_exchange(exchange, error)
+        else:
+            exchange.keep_alive = False
+            self._deaf = True
+
+    @override
     def give_up(self) -> None:
         if self._exchange is not None:
             self._refuse_exchange(self._exchange, RequestTimeout("The request did not arrive in time. Send it again."))
@@ -178,10 +182,10 @@ class LaneProtocol(GuardedHttpProtocol):
     # --- the answer
 
     def _known(self, exchange: Exchange) -> bool:
-        return self._plane.knows(exchange.authorization)
+        return self._plane.knows(exchange.head.authorization)
 
     def _refuse_exchange(self, exchange: Exchange, fault: NexusError) -> None:
-        exchange.fault = fault
+        exchange.head.fault = fault
         self._start(exchange)
 
     def _start(self, exchange: Exchange) -> None:
@@ -193,7 +197,7 @@ class LaneProtocol(GuardedHttpProtocol):
         exchange.task = asyncio.Task(self._answer(exchange), loop=self.loop, eager_start=True)
 
     async def _answer(self, exchange: Exchange) -> None:
-        call = Call(exchange.endpoint, exchange.authorization, exchange.body(), exchange.fault)
+        call = Call(exchange.endpoint, exchange.head, exchange.body())
         reply: Reply | None = None
         try:
             reply = await self._plane.pipeline.complete(call)
@@ -251,6 +255,6 @@ class LaneProtocol(GuardedHttpProtocol):
             self.transport.close()
 
 
-def lane_protocol(plane: DataPlane, max_body_bytes: int) -> Callable[..., LaneProtocol]:
+def lane_protocol(plane: DataPlane, limits: ClientLimits) -> Callable[..., LaneProtocol]:
     """Return what uvicorn calls for each connection."""
-    return partial(LaneProtocol, plane, max_body_bytes)
+    return partial(LaneProtocol, plane, limits)

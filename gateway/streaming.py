@@ -11,10 +11,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.views.decorators.csrf import csrf_exempt
 
 from gateway.completions import Call
-from gateway.door import BodyTooLarge, header_pairs, metrics_answer, small_answer
+from gateway.door import header_pairs, metrics_answer, small_answer
 from gateway.plane import data_plane
 from gateway.relay import Reply
+from gateway.request_head import RequestHead, read_head
 from gateway.schema import Endpoint
+from nexus.errors import BodyTooLarge
 from nexus.http import client_ip
 
 
@@ -43,8 +45,17 @@ class EventStream(StreamingHttpResponse):
         super().close()
 
 
+def _headers(request: HttpRequest) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in request.headers.items()]
+
+
+def _head(request: HttpRequest) -> RequestHead:
+    return read_head(_headers(request), max_body_bytes=settings.NEXUS_MAX_BODY_BYTES)
+
+
 async def _read_body(request: HttpRequest) -> bytes:
-    body = request.body  # Django's ASGI handler has read it already
+    # Django's ASGI handler has received it already; `request.body` would apply the limit of the console's forms.
+    body: bytes = request.read(settings.NEXUS_MAX_BODY_BYTES + 1)
     if len(body) > settings.NEXUS_MAX_BODY_BYTES:
         raise BodyTooLarge(settings.NEXUS_MAX_BODY_BYTES)
     return body
@@ -55,10 +66,10 @@ async def model_request(request: HttpRequest, endpoint: Endpoint) -> HttpRespons
     """Answer a chat completion, completion or embedding. A client that leaves cancels this view."""
     plane = data_plane()
     await plane.start()
-    authorization = request.headers.get("authorization", "").encode("latin-1", "replace")
+    head = _head(request)
     if request.method != "POST":
-        return _whole(small_answer(plane, request.method or "", request.path, authorization))
-    reply = await plane.pipeline.complete(Call(endpoint, authorization, partial(_read_body, request)))
+        return _whole(small_answer(plane, request.method or "", request.path, head.authorization))
+    reply = await plane.pipeline.complete(Call(endpoint, head, partial(_read_body, request)))
     return _response(reply)
 
 
@@ -67,8 +78,7 @@ async def small_request(request: HttpRequest) -> HttpResponse:
     """Answer the model list and the probes."""
     plane = data_plane()
     await plane.start()
-    authorization = request.headers.get("authorization", "").encode("latin-1", "replace")
-    return _whole(small_answer(plane, request.method or "GET", request.path, authorization))
+    return _whole(small_answer(plane, request.method or "GET", request.path, _head(request).authorization))
 
 
 @csrf_exempt
@@ -78,8 +88,7 @@ async def metrics_request(request: HttpRequest) -> HttpResponse:
         return await small_request(request)
     plane = data_plane()
     await plane.start()
-    headers = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in request.headers.items()]
-    return _whole(await metrics_answer(plane, headers, client_ip(request)))
+    return _whole(await metrics_answer(plane, _headers(request), client_ip(request)))
 
 
 def _response(reply: Reply) -> HttpResponseBase:

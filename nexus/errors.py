@@ -4,9 +4,13 @@
     ├── InvalidRequest          400 INVALID_REQUEST, with the parameter at fault
     ├── InvalidApiKey           401 INVALID_API_KEY
     ├── ScopeRequired           403 SCOPE_REQUIRED
-    ├── BadRequestHead          400 INVALID_REQUEST, a request that is no HTTP/1.1 or whose head is too large
+    ├── BadRequestHead          400 INVALID_REQUEST, a request that is no HTTP/1.1
+    ├── MethodNotAllowed        405 METHOD_NOT_ALLOWED
     ├── RequestTimeout          408 REQUEST_TIMEOUT, a client that takes too long
+    ├── BodyTooLarge            413 BODY_TOO_LARGE
+    ├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE, a body that is said to be no JSON
     ├── UnsupportedEncoding     415 UNSUPPORTED_ENCODING, a compressed body
+    ├── HeadTooLarge            431 HEAD_TOO_LARGE, too many headers or too long ones
     ├── Forbidden               403 FORBIDDEN
     ├── NotFound                404 NOT_FOUND
     ├── Conflict                409 CONFLICT
@@ -23,12 +27,14 @@ TYPES_BY_STATUS = {
     401: "authentication_error",
     403: "permission_error",
     404: "invalid_request_error",
+    405: "invalid_request_error",
     408: "timeout_error",
     409: "conflict_error",
     413: "invalid_request_error",
     415: "invalid_request_error",
     422: "invalid_request_error",
     429: "rate_limit_error",
+    431: "invalid_request_error",
 }
 
 
@@ -98,6 +104,32 @@ class BadRequestHead(NexusError):
 class RequestTimeout(NexusError):
     code = "REQUEST_TIMEOUT"
     status = 408
+
+
+class MethodNotAllowed(NexusError):
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
+
+
+class BodyTooLarge(NexusError):
+    code = "BODY_TOO_LARGE"
+    status = 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body is larger than the {limit} bytes that NEXUS_MAX_BODY_BYTES allows.")
+
+
+class HeadTooLarge(NexusError):
+    code = "HEAD_TOO_LARGE"
+    status = 431
+
+    def __init__(self, limit: int, message: str = "") -> None:
+        super().__init__(message or f"The head of the request is larger than {limit // 1024} KiB.")
+
+
+class UnsupportedMediaType(NexusError):
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    status = 415
 
 
 class UnsupportedEncoding(NexusError):

@@ -6,10 +6,11 @@ crash or a restart of the console never touches the gateway. Where no console is
 
 import asyncio
 
-from gateway.door import BodyTooLarge, ClientGone, Receive, Scope, Send, read_body
+from gateway.door import ClientGone, Receive, Scope, Send, read_body
 from gateway.origin import Origin
 from gateway.transport import Response, Transport
 from gateway.transport_errors import TransportError
+from nexus.errors import BodyTooLarge
 
 ANSWER_SECONDS = 60.0
 MAX_BODY_BYTES = 12 * 1024 * 1024

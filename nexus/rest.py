@@ -18,22 +18,19 @@ from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from nexus.errors import Forbidden, InvalidApiKey, InvalidRequest, NexusError, NotFound
+from nexus.errors import (
+    Forbidden,
+    InvalidApiKey,
+    InvalidRequest,
+    MethodNotAllowed,
+    NexusError,
+    NotFound,
+    UnsupportedMediaType,
+)
 from nexus.http import broken_promise, request_id
 
 logger = logging.getLogger(__name__)
 DEFAULT_LIMIT, MOST = 50, 200
-
-
-class MethodNotAllowed(NexusError):
-    code = "METHOD_NOT_ALLOWED"
-    status = 405
-    type = "invalid_request_error"
-
-
-class UnsupportedMediaType(NexusError):
-    code = "UNSUPPORTED_MEDIA_TYPE"
-    status = 415
 
 
 class NotAcceptable(NexusError):

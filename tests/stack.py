@@ -19,6 +19,7 @@ import httpx
 from tests.database import database_urls
 
 ROOT = Path(__file__).resolve().parents[1]
+MANAGE = ("manage.py",)
 
 
 def eventually[Value](look: Callable[[], Value | None], *, seconds: float = 30.0, what: str = "it") -> Value:
@@ -44,12 +45,14 @@ def free_port() -> int:
 class Process:
     """One child process of the stack, its output kept for the failure message."""
 
-    def __init__(self, arguments: list[str], *, log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, arguments: list[str], *, log: Path, environment: Mapping[str, str], program: tuple[str, ...] = MANAGE
+    ) -> None:
         self.log = log
         self._arguments = " ".join(arguments)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "manage.py", *arguments],
+                [sys.executable, *program, *arguments],
                 cwd=ROOT,
                 env={**os.environ, **environment},
                 stdout=output,
@@ -104,6 +107,16 @@ class Server(Process):
         eventually(ready, seconds=30, what=f"the start of {self._arguments}")
 
 
+class ForeignServer(Server):
+    """The ASGI application in a server that knows nothing of NEXUS: uvicorn as it comes."""
+
+    def __init__(self, *, log: Path, environment: Mapping[str, str]) -> None:
+        self.port = free_port()
+        self.base_url = f"http://127.0.0.1:{self.port}"
+        arguments = ["nexus.asgi:application", "--port", str(self.port), "--log-level", "warning"]
+        Process.__init__(self, arguments, log=log, environment=environment, program=("-m", "uvicorn"))
+
+
 class Stack:
     """Both doors and a shipper on one database and one data folder."""
 
@@ -139,6 +152,14 @@ class Stack:
             workers=workers,
         )
         self._processes.append(server)
+        return server
+
+    def serve_elsewhere(self) -> Server:
+        """Start the ASGI application in another server than our own."""
+        log = self.folder / f"foreign-{len(self._processes)}.log"
+        server = ForeignServer(log=log, environment=self.environment)
+        self._processes.append(server)
+        server.wait_until_ready()
         return server
 
     def run(self, *arguments: str) -> Process:

@@ -223,6 +223,7 @@ except ValueError as error:
     raise ImproperlyConfigured(str(error)) from error
 NEXUS_LOG_CONTENT = switch("NEXUS_LOG_CONTENT", default=False)
 NEXUS_MAX_BODY_BYTES = number("NEXUS_MAX_BODY_BYTES", 20 * 1024 * 1024, least=1024)
+NEXUS_CLIENT_SECONDS = number("NEXUS_CLIENT_SECONDS", 15, least=1)
 NEXUS_CONNECT_TIMEOUT_SECONDS = number("NEXUS_CONNECT_TIMEOUT_SECONDS", 5, least=1)
 NEXUS_STREAM_IDLE_SECONDS = number("NEXUS_STREAM_IDLE_SECONDS", 60, least=1)
 NEXUS_STREAM_TOTAL_SECONDS = number("NEXUS_STREAM_TOTAL_SECONDS", 1800, least=1)

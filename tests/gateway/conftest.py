@@ -24,13 +24,28 @@ from tests.upstream import Upstream
 MODELS = ("gpt-4o", "gpt-4o-mini", "text-embedding-3-small")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Servers:
-    """The two doors of one stack."""
+    """The doors of one stack: the lane of our own server, the Django views, and the bare ASGI door."""
 
     stack: Stack
     door: Server
     twin: Server
+    _plain: Server | None = None
+
+    @property
+    def plain(self) -> Server:
+        """The ASGI application in another server, started when a test first asks for it."""
+        if self._plain is None:
+            self._plain = self.stack.serve_elsewhere()
+        return self._plain
+
+    @property
+    def running(self) -> list[Server]:
+        return [self.door, self.twin] + ([self._plain] if self._plain else [])
+
+
+EVERY_DOOR = pytest.mark.parametrize("base_url", ["door", "plain", "twin"], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +68,7 @@ def servers(committed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(params=["door", "twin"])
 def base_url(request: pytest.FixtureRequest, servers: Servers) -> str:
-    """The data plane's address: every test that asks for it runs over both doors."""
+    """The data plane's address: every test that asks for it runs over two doors, those marked EVERY_DOOR over all."""
     server: Server = getattr(servers, request.param)
     return server.base_url
 
@@ -157,9 +172,9 @@ def other_client(committed: None) -> Client:
 
 @pytest.fixture
 def routed(client: Client, upstream: Upstream, servers: Servers) -> Client:
-    """A client with one provider, known to both doors."""
+    """A client with one provider, known to every door."""
     client.add_provider(upstream, name="primary")
-    in_force(servers.door, servers.twin)
+    in_force(*servers.running)
     return client
 
 
@@ -168,5 +183,5 @@ def failing_over(client: Client, upstream: Upstream, backup: Upstream, servers: 
     """A client with two providers: `upstream` first, then `backup`."""
     client.add_provider(backup, name="backup", family="openai_compatible", weight=10)
     client.add_provider(upstream, name="primary", weight=100)
-    in_force(servers.door, servers.twin)
+    in_force(*servers.running)
     return client

@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.models import RequestLog
-from tests.gateway.conftest import Client
+from tests.gateway.conftest import EVERY_DOOR, Client
 from tests.stack import eventually
 from tests.upstream import Upstream
+
+pytestmark = EVERY_DOOR
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.gateway.conftest import Client
+from tests.gateway.conftest import EVERY_DOOR, Client
 from tests.upstream import Upstream
 
+pytestmark = EVERY_DOOR
 BODY: dict[str, Any] = {
     "model": "gpt-4o",
     "stream": True,

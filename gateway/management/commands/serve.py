@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from gateway.lane import lane_protocol
 from gateway.plane import data_plane
-from nexus.guarded_http import GuardedHttpProtocol
+from nexus.guarded_http import ClientLimits, GuardedHttpProtocol, guarded_protocol
 from nexus.listeners import CannotListen, inherited, listen_on_path, listen_on_port
 from nexus.serving import APPLICATIONS, serve, worker_specs
 from nexus.supervisor import Supervisor
@@ -46,9 +46,8 @@ class Command(BaseCommand):
 
 def _protocol(role: str) -> Callable[..., GuardedHttpProtocol]:
     """Return the HTTP protocol of a role: the data plane's has a lane of its own."""
-    if role == "console":
-        return GuardedHttpProtocol
-    return lane_protocol(data_plane(), settings.NEXUS_MAX_BODY_BYTES)
+    limits = ClientLimits(settings.NEXUS_MAX_BODY_BYTES, seconds=settings.NEXUS_CLIENT_SECONDS)
+    return guarded_protocol(limits) if role == "console" else lane_protocol(data_plane(), limits)
 
 
 def _listener(*, host: str, port: int, uds: Path | None, fd: int | None, **_others: Any) -> socket.socket:

@@ -1,0 +1,49 @@
+"""What the data plane reads of a request's headers, the same at every door."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nexus.errors import BodyTooLarge, NexusError, UnsupportedEncoding, UnsupportedMediaType
+
+JSON = b"application/json"
+_PLAIN_ENCODINGS = (b"", b"identity")
+_TOLD = frozenset((b"authorization", b"content-length", b"content-type", b"content-encoding"))
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """The headers that matter. `fault` is what is wrong with them, to be told once it is known who calls."""
+
+    authorization: bytes = b""
+    fault: NexusError | None = None
+
+
+def read_head(headers: Iterable[tuple[bytes, bytes]], *, max_body_bytes: int) -> RequestHead:
+    """Read headers, whose names are in lower case. The first fault stands."""
+    head = RequestHead()
+    for name, value in headers:
+        if name not in _TOLD:
+            continue
+        if name == b"authorization":
+            # Two of them are no key at all, rather than one that a proxy before us may not have seen.
+            head.authorization = head.authorization + b", " + value if head.authorization else value
+        elif name == b"content-type":
+            if value != JSON and not _is_json(value):
+                head.fault = head.fault or _not_json(value)
+        elif name == b"content-length":
+            if value.isdigit() and int(value) > max_body_bytes:
+                head.fault = head.fault or BodyTooLarge(max_body_bytes)
+        elif value.strip().lower() not in _PLAIN_ENCODINGS:
+            head.fault = head.fault or UnsupportedEncoding(value)
+    return head
+
+
+def _not_json(content_type: bytes) -> UnsupportedMediaType:
+    told = content_type[:40].decode("ascii", "replace")
+    return UnsupportedMediaType(f"The content type `{told}` is not supported: send `application/json`.")
+
+
+def _is_json(content_type: bytes) -> bool:
+    """Whether a content type is JSON's, whatever its parameters. An empty one says nothing and passes."""
+    media_type = content_type.partition(b";")[0].strip().lower()
+    return media_type in (b"", JSON)
