@@ -3,24 +3,23 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from bench import machine, peers, programs, rounds, targets
 from bench.cores import Cores, available_cores, share_out
-from bench.features import NOT_BUILT
 from bench.gateway import CONSOLE, RUNTIME, TENANT, Gateway, gateway
 from bench.load import LoadGenerator
 from bench.medians import DIRECT
 from bench.plan import Plan
-from bench.programs import CannotMeasure, Programs
-from bench.result import Background, Dashboards, Feature, Ingest, Machine, Measurement, Result, TargetFacts
+from bench.programs import CannotMeasure
+from bench.result import Background, Dashboards, Ingest, Machine, Measurement, Result, TargetFacts
 from bench.targets import Target
 from bench.upstream import free_port, upstream
 
 _NGINX = "nginx"
-_UNMEASURED = (Feature("prompts rendered per second", NOT_BUILT), Feature("policies evaluated per second", NOT_BUILT))
 
 Say = Callable[[str], object]
 
@@ -35,97 +34,111 @@ def run(plan: Plan, *, say: Say) -> Result:
     logs.mkdir(exist_ok=True)
     os.sched_setaffinity(0, cores.background)  # ours, and so the embedded servers'
     try:
-        with upstream(built.mock, cores=cores, logs=logs) as port:
-            nexus = gateway(_empty(plan.work / "nexus"), upstream_port=port, cores=cores, logs=logs)
-            with nexus as installation:
-                say("NEXUS is set up")
-                return _measured(plan, facts, cores, built, installation, upstream_port=port, say=say)
+        with (
+            upstream(built.mock, cores=cores, logs=logs) as port,
+            gateway(_empty(plan.work / "nexus"), upstream_port=port, cores=cores, logs=logs) as installation,
+        ):
+            say("NEXUS is set up")
+            return _Course(plan, facts, cores, LoadGenerator(built.loadgen, cores.load), installation, port, say).run()
     finally:
         os.sched_setaffinity(0, {cores.load, cores.gateway, *cores.background})
 
 
-def _measured(
-    plan: Plan, facts: Machine, cores: Cores, built: Programs, installation: Gateway, *, upstream_port: int, say: Say
-) -> Result:
-    measurements: list[Measurement] = []
-    found: list[TargetFacts] = []
-    beside = ingest = dashboards = None
-    if "gateway" in plan.parts:
-        candidates = _targets(plan, facts, installation, upstream_port=upstream_port, say=say)
-        before = _background_seconds(installation)
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """The parts of a run, over one installation."""
+
+    plan: Plan
+    facts: Machine
+    cores: Cores
+    generator: LoadGenerator
+    installation: Gateway
+    upstream_port: int
+    say: Say
+
+    def run(self) -> Result:
+        """Measure every part that the plan names."""
+        parts = self.plan.parts
+        measurements, found, beside = self._gateway() if "gateway" in parts else ([], [], None)
+        ingest = self._ingest() if "ingest" in parts else None
+        dashboards = self._dashboards() if "dashboards" in parts else None
+        return Result(
+            machine=self.facts,
+            cores=self.cores.description,
+            pace=self.plan.pace,
+            features=self.installation.features,
+            targets=found,
+            measurements=measurements,
+            background=beside,
+            ingest=ingest,
+            dashboards=dashboards,
+            not_measured=self.installation.not_measured,
+        )
+
+    def _gateway(self) -> tuple[list[Measurement], list[TargetFacts], Background | None]:
+        candidates = self._targets()
+        before = self._background_seconds()
         measurements, found = rounds.run(
             candidates,
-            plan.scenarios,
-            pace=plan.pace,
-            generator=LoadGenerator(built.loadgen, cores.load),
-            cores=cores,
-            logs=plan.work / "logs",
-            say=say,
+            self.plan.scenarios,
+            pace=self.plan.pace,
+            generator=self.generator,
+            cores=self.cores,
+            logs=self.plan.work / "logs",
+            say=self.say,
         )
-        beside = _background(installation, found, before, cores)
-    if "ingest" in plan.parts:
-        say("measuring the log ingest")
-        part = installation.run_part("ingest", str(plan.ingest_rows), TENANT, cores={cores.gateway})
-        ingest = msgspec.json.decode(part, type=Ingest)
-    if "dashboards" in plan.parts:
-        say(f"filling a request log with {plan.rows:,} rows")
-        part = installation.run_part("dashboards", str(plan.rows), cores={cores.gateway})
-        dashboards = msgspec.json.decode(part, type=Dashboards)
-    return Result(
-        machine=facts,
-        cores=cores.description,
-        pace=plan.pace,
-        features=installation.features,
-        targets=found,
-        measurements=measurements,
-        background=beside,
-        ingest=ingest,
-        dashboards=dashboards,
-        not_measured=list(_UNMEASURED),
-    )
+        return measurements, found, self._background(found, before)
+
+    def _ingest(self) -> Ingest:
+        self.say("measuring the log ingest")
+        rows = str(self.plan.ingest_rows)
+        printed = self.installation.run_part("ingest", rows, TENANT, cores={self.cores.gateway})
+        return msgspec.json.decode(printed, type=Ingest)
+
+    def _dashboards(self) -> Dashboards:
+        self.say(f"filling a request log with {self.plan.rows:,} rows")
+        printed = self.installation.run_part("dashboards", str(self.plan.rows), cores={self.cores.gateway})
+        return msgspec.json.decode(printed, type=Dashboards)
+
+    def _targets(self) -> list[Target]:
+        """Return what the plan asks for, in the order in which it is measured."""
+        plan, asked = self.plan, self.plan.targets
+        known = {DIRECT, _NGINX, RUNTIME, CONSOLE, *(peers.NAMES if plan.peers else ())}
+        if asked - known:
+            strange = ", ".join(sorted(asked - known))
+            raise CannotMeasure(f"There is no target {strange}: take {', '.join(sorted(known))}.")
+        found = [targets.direct(self.upstream_port)]
+        if not asked or _NGINX in asked:
+            found.append(_nginx(plan.work / "nginx", self.upstream_port))
+        found += self.installation.targets(self.facts.commit or "unknown commit")
+        if plan.peers:
+            found += peers.targets(plan.work / "peers", upstream_port=self.upstream_port, say=self.say)
+        return [target for target in found if not asked or target.name in asked]
+
+    def _background_seconds(self) -> tuple[float, float]:
+        return self.installation.shipper.cpu_seconds(), self.installation.postgres_cpu_seconds()
+
+    def _background(self, found: Iterable[TargetFacts], before: tuple[float, float]) -> Background | None:
+        """Tell what shipping the measured requests cost; None where none were measured."""
+        served = sum(facts.served for facts in found if facts.name in (RUNTIME, CONSOLE))
+        if not served:
+            return None
+        shipper, postgres = (
+            round((after - earlier) / served * 1e6, 1)
+            for after, earlier in zip(self._background_seconds(), before, strict=True)
+        )
+        printed = self.installation.run_part("logged", cores=self.cores.background)
+        return Background(served, msgspec.json.decode(printed, type=int), shipper, postgres)
 
 
-def _targets(plan: Plan, facts: Machine, installation: Gateway, *, upstream_port: int, say: Say) -> list[Target]:
-    """Return what the plan asks for, in the order in which it is measured."""
-    known = {DIRECT, _NGINX, RUNTIME, CONSOLE, *(peers.NAMES if plan.peers else ())}
-    if plan.targets - known:
-        raise CannotMeasure(f"There is no target {', '.join(sorted(plan.targets - known))}: take {', '.join(known)}.")
-    found = [targets.direct(upstream_port)]
-    if not plan.targets or _NGINX in plan.targets:
-        found.append(_nginx(plan, upstream_port))
-    found += installation.targets(facts.commit or "unknown commit")
-    if plan.peers:
-        found += peers.targets(plan.work / "peers", upstream_port=upstream_port, say=say)
-    return [target for target in found if not plan.targets or target.name in plan.targets]
-
-
-def _nginx(plan: Plan, upstream_port: int) -> Target:
-    program = programs.find("nginx")
+def _nginx(folder: Path, upstream_port: int) -> Target:
+    program = programs.find(_NGINX)
     if program is None:
         raise CannotMeasure(
             "nginx, the yardstick, is missing: install it (Debian: apt-get install nginx-light), or leave it out "
             f'with BENCH_ARGS="--targets {DIRECT},{RUNTIME},{CONSOLE}".'
         )
-    return targets.nginx(program, plan.work / "nginx", port=free_port(), upstream_port=upstream_port)
-
-
-def _background_seconds(installation: Gateway) -> tuple[float, float]:
-    return installation.shipper.cpu_seconds(), installation.postgres_cpu_seconds()
-
-
-def _background(
-    installation: Gateway, found: Iterable[TargetFacts], before: tuple[float, float], cores: Cores
-) -> Background | None:
-    """Tell what shipping the measured requests cost; None where none were measured."""
-    served = sum(facts.served for facts in found if facts.name in (RUNTIME, CONSOLE))
-    if not served:
-        return None
-    shipper, postgres = (
-        round((after - earlier) / served * 1e6, 1)
-        for after, earlier in zip(_background_seconds(installation), before, strict=True)
-    )
-    logged = msgspec.json.decode(installation.run_part("logged", cores=cores.background), type=int)
-    return Background(served, logged, shipper, postgres)
+    return targets.nginx(program, folder, port=free_port(), upstream_port=upstream_port)
 
 
 def _empty(folder: Path) -> Path:

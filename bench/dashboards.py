@@ -4,14 +4,14 @@ made in this process, and the share of it that the database took."""
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from statistics import median
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db import connection
+from django.db import connection, connections
 from django.db.models import Count, Sum
 from django.test import Client
 
@@ -134,8 +134,11 @@ def _measured(name: str, path: str, ask: Callable[[], object]) -> Answer:
 
 @contextmanager
 def _watched() -> Iterator[_Watch]:
+    """Watch every connection: pages use another role's than what is no tenant's (nexus/database_roles.py)."""
     watch = _Watch()
-    with connection.execute_wrapper(watch):
+    with ExitStack() as stack:
+        for one in connections.all():
+            stack.enter_context(one.execute_wrapper(watch))
         yield watch
 
 

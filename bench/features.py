@@ -40,6 +40,15 @@ def switch_on(management: Management) -> tuple[str, list[Feature]]:
     return key, found
 
 
+def unmeasured(management: Management) -> list[Feature]:
+    """Return what the benchmark is to measure beside and does not: because it is not built, or has no measure yet."""
+    areas = {"/v1/prompts": "prompts rendered per second", "/v1/policies": "policies evaluated per second"}
+    return [
+        Feature(name, "built, but not measured yet" if management.exists(path) else NOT_BUILT)
+        for path, name in areas.items()
+    ]
+
+
 def _limited_key(management: Management) -> tuple[str, list[Feature]]:
     """Make a key with every limit that this version knows: one it does not know, it refuses by name."""
     known = dict(_LIMITS)

@@ -20,24 +20,33 @@ from bench.result import Feature
 from bench.scenario import MODELS
 from bench.targets import Target
 from bench.upstream import free_port
-from nexus.embedded import Services, ensure_secrets
+from nexus.embedded import Endpoints, Services, ensure_secrets
+from nexus.launch import owning
 from nexus.serving import manage
 
 _ROOT = Path(__file__).parents[1]
 TENANT, USER, PASSWORD = "bench", "bench@example.com", "a password of the benchmark"
 RUNTIME, CONSOLE = "nexus", "nexus-django"
 _SETUP_SCOPES = "completions:write,providers:read,providers:write,keys:write,policies:write,analytics:read"
+_SETTINGS = "nexus.settings.console"
+_KEPT = {"NEXUS_PG_BINDIR", "NEXUS_VALKEY_BIN"}  # which programs the embedded servers are
+_OTHER_SETTINGS = {
+    "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DATABASE_URL", "DEBUG", "DJANGO_SETTINGS_MODULE", "EMAIL_URL",
+    "REDIS_URL", "SECRET_KEY",
+}  # fmt: skip
 _SEALING_SECONDS = 0.5  # a process seals its records four times a second
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The set-up installation. `environment` is that of its processes."""
+    """The set-up installation: the environment of its processes, and that of what works as the owner of the tables."""
 
     folder: Path
     environment: Mapping[str, str]
+    owner_environment: Mapping[str, str]
     api_key: str
     features: list[Feature]
+    not_measured: list[Feature]
     shipper: Child
     postgres_pid: int
 
@@ -68,7 +77,7 @@ class Gateway:
         ended = subprocess.run(
             [sys.executable, "-m", "bench.with_django", name, *arguments],
             cwd=_ROOT,
-            env={**self.environment, "DJANGO_SETTINGS_MODULE": "nexus.settings.console", "NEXUS_LOG_LEVEL": "ERROR"},
+            env={**self.owner_environment, "DJANGO_SETTINGS_MODULE": _SETTINGS, "NEXUS_LOG_LEVEL": "ERROR"},
             stdout=subprocess.PIPE,
             check=False,
             preexec_fn=pinned(cores),
@@ -86,66 +95,73 @@ def gateway(folder: Path, *, upstream_port: int, cores: Cores, logs: Path) -> It
     shipper = None
     try:
         ensure_secrets(folder)
-        environment = _environment(
-            NEXUS_DATA_DIR=str(folder),
-            DATABASE_URL=endpoints.database_url,
-            NEXUS_OWNER_DATABASE_URL=endpoints.owner_database_url,
-            NEXUS_TENANT_DATABASE_URL=endpoints.tenant_database_url,
-            REDIS_URL=endpoints.redis_url,
-            NEXUS_ALLOW_PRIVATE_PROVIDERS=f"127.0.0.1:{upstream_port}",
-            NEXUS_LOG_LEVEL="WARNING",
-        )
-        key, found = _set_up(environment, upstream_port=upstream_port, cores=cores, logs=logs)
+        environment = _environment(folder, endpoints, upstream_port)
+        owner = owning(environment, endpoints.owner_database_url)
+        _run([sys.executable, "-m", "nexus.preparation"], {**owner, "DJANGO_SETTINGS_MODULE": _SETTINGS})
+        with _console(environment, cores=cores, logs=logs) as management:
+            _point_at(management, upstream_port)
+            key, found = features.switch_on(management)
+            unmeasured = features.unmeasured(management)
         shipper = Child(
             "the shipper", manage("ship"), log=logs / "shipper.log", cores=cores.background, environment=environment
         )
         # It makes its lock when it looks for the first time; what it used for its start is not counted for requests.
         shipper.await_that((folder / "spool/shipper.lock").exists)
-        yield Gateway(folder, environment, key, found, shipper, endpoints.pids["postgres"])
+        yield Gateway(folder, environment, owner, key, found, unmeasured, shipper, endpoints.pids["postgres"])
     finally:
         if shipper is not None:
             shipper.stop()
         services.stop()
 
 
-def _environment(**settings: str) -> dict[str, str]:
-    """Return our environment with the installation's settings and without those that would get in their way."""
-    foreign = ("DJANGO_SETTINGS_MODULE", "SECRET_KEY", "NEXUS_ENCRYPTION_KEYS", "NEXUS_CONSOLE_SOCKET")
-    return {name: value for name, value in os.environ.items() if name not in foreign} | settings
+def _environment(folder: Path, endpoints: Endpoints, upstream_port: int) -> dict[str, str]:
+    """Return the environment of the installation: ours without any setting of NEXUS, and its own."""
+    inherited = {name: value for name, value in os.environ.items() if name in _KEPT or not _is_setting(name)}
+    return inherited | {
+        "NEXUS_DATA_DIR": str(folder),
+        "DATABASE_URL": endpoints.database_url,
+        "NEXUS_TENANT_DATABASE_URL": endpoints.tenant_database_url,
+        "REDIS_URL": endpoints.redis_url,
+        "NEXUS_ALLOW_PRIVATE_PROVIDERS": f"127.0.0.1:{upstream_port}",
+        "NEXUS_LOG_LEVEL": "WARNING",
+        # These two would otherwise come from a `.env` of the checkout.
+        "NEXUS_PUBLIC_URL": "http://127.0.0.1",
+        "ALLOWED_HOSTS": "127.0.0.1",
+    }
 
 
-def _set_up(
-    environment: Mapping[str, str], *, upstream_port: int, cores: Cores, logs: Path
-) -> tuple[str, list[Feature]]:
-    """Make the tenant, the provider and the key through the management API, as an operator would."""
-    console_settings = {**environment, "DJANGO_SETTINGS_MODULE": "nexus.settings.console"}
-    _run([sys.executable, "-m", "nexus.preparation"], console_settings)
+def _is_setting(name: str) -> bool:
+    return name.startswith("NEXUS_") or name in _OTHER_SETTINGS
+
+
+@contextmanager
+def _console(environment: Mapping[str, str], *, cores: Cores, logs: Path) -> Iterator[Management]:
+    """Make a tenant, and run a console for the time of the set-up."""
     arguments = ["--tenant", TENANT, "--email", USER, "--password", PASSWORD, "--scopes", _SETUP_SCOPES, "--json"]
     made = json.loads(_run(manage("bootstrap", *arguments), environment))
     port = free_port()
-    console = Child(
-        "the console",
-        manage("serve", "console", "--port", str(port)),
-        log=logs / "set-up.log",
-        cores=cores.background,
-        environment=environment,
-    )
+    command = manage("serve", "console", "--port", str(port))
+    console = Child("the console", command, log=logs / "set-up.log", cores=cores.background, environment=environment)
     try:
         management = Management(port, made["api_key"])
         console.await_that(management.is_ready)
-        management.create(
-            "/v1/providers",
-            {
-                "name": "mock",
-                "family": "openai",
-                "base_url": f"http://127.0.0.1:{upstream_port}/v1",
-                "api_key": "sk-upstream",
-                "models": {model: model for model in MODELS},
-            },
-        )
-        return features.switch_on(management)
+        yield management
     finally:
         console.stop()
+
+
+def _point_at(management: Management, upstream_port: int) -> None:
+    """Make the one provider, which serves every model that a scenario asks for."""
+    management.create(
+        "/v1/providers",
+        {
+            "name": "mock",
+            "family": "openai",
+            "base_url": f"http://127.0.0.1:{upstream_port}/v1",
+            "api_key": "sk-upstream",
+            "models": {model: model for model in MODELS},
+        },
+    )
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> str:
