@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,12 +15,23 @@ from rest_framework.views import APIView
 from accounts import services
 from accounts.auth import ANY_SCOPE, caller
 from accounts.models import ApiKey, AuditEvent, Membership, Role, RoutingStrategy, Tenant
+from accounts.serializers import (
+    AuditEventSerializer,
+    IssuedKeySerializer,
+    KeySerializer,
+    MemberSerializer,
+    SettingsSerializer,
+)
 from nexus.errors import NotFound
-from nexus.rest import StrictSerializer, paginate, parsed
+from nexus.openapi import page_of
+from nexus.rest import PageQuery, StrictSerializer, paginate, parsed
 
 MOST_GRACE_SECONDS = 7 * 24 * 3600
 
 
+@extend_schema_serializer(
+    examples=[OpenApiExample("For one program", value={"name": "support bot", "scopes": ["completions:write"]})]
+)
 class KeyInput(StrictSerializer):
     name = serializers.CharField(max_length=100)
     scopes = serializers.ListField(child=serializers.CharField(max_length=40), max_length=50)
@@ -51,7 +63,7 @@ class SettingsInput(StrictSerializer):
     default_embedding = serializers.CharField(max_length=200, allow_blank=True, required=False)
 
 
-class AuditFilter(StrictSerializer):
+class AuditFilter(PageQuery):
     """The query of GET /v1/audit."""
 
     action = serializers.CharField(max_length=60, required=False)
@@ -59,8 +71,6 @@ class AuditFilter(StrictSerializer):
     target = serializers.CharField(max_length=64, required=False)
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)
-    limit = serializers.CharField(required=False)  # these two are the page's
-    cursor = serializers.CharField(required=False)
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         """Give `since` and `until` the names they have in the query, of which one is a word of Python's."""
@@ -71,10 +81,19 @@ class AuditFilter(StrictSerializer):
 class KeyList(APIView):
     scopes = {"GET": "keys:read", "POST": "keys:write"}
 
+    @extend_schema(
+        operation_id="listKeys", summary="List the API keys", parameters=[PageQuery], responses=page_of(KeySerializer)
+    )
     def get(self, request: Request) -> Response:
         keys = ApiKey.objects.for_tenant(caller(request).tenant).select_related("created_by")
         return paginate(keys, request, lambda page: [key_json(key) for key in page])
 
+    @extend_schema(
+        operation_id="createKey",
+        summary="Make an API key, shown this once",
+        request=KeyInput,
+        responses={201: IssuedKeySerializer},
+    )
     def post(self, request: Request) -> Response:
         by = caller(request)
         given = parsed(KeyInput, request)
@@ -85,6 +104,7 @@ class KeyList(APIView):
 class KeyDetail(APIView):
     scopes = {"GET": "keys:read", "PATCH": "keys:write", "DELETE": "keys:write"}
 
+    @extend_schema(operation_id="getKey", summary="Show an API key", responses=KeySerializer)
     def get(self, request: Request, key_id: UUID) -> Response:
         keys = ApiKey.objects.for_tenant(caller(request).tenant).select_related("created_by")
         key = keys.filter(id=key_id).first()
@@ -92,11 +112,15 @@ class KeyDetail(APIView):
             raise NotFound("There is no such key, or it is not yours.")
         return Response(key_json(key))
 
+    @extend_schema(operation_id="updateKey", summary="Change an API key", request=KeyInput, responses=KeySerializer)
     def patch(self, request: Request, key_id: UUID) -> Response:
         by = caller(request)
         given = parsed(KeyInput, request, partial=True)
         return Response(key_json(services.update_key(key_id, by.tenant, actor=by.actor, held=by.scopes, **given)))
 
+    @extend_schema(
+        operation_id="revokeKey", summary="Revoke an API key, in every process within a second", responses={204: None}
+    )
     def delete(self, request: Request, key_id: UUID) -> Response:
         by = caller(request)
         services.revoke_key(key_id, by.tenant, actor=by.actor)
@@ -108,6 +132,12 @@ class KeyRotation(APIView):
 
     scopes = {"POST": "keys:write"}
 
+    @extend_schema(
+        operation_id="rotateKey",
+        summary="Give an API key a new secret",
+        request=RotationInput,
+        responses=IssuedKeySerializer,
+    )
     def post(self, request: Request, key_id: UUID) -> Response:
         by = caller(request)
         grace_seconds = parsed(RotationInput, request)["grace_s"]
@@ -120,10 +150,19 @@ class KeyRotation(APIView):
 class MemberList(APIView):
     scopes = {"GET": "members:read", "POST": "members:write"}
 
+    @extend_schema(
+        operation_id="listMembers",
+        summary="List the members",
+        parameters=[PageQuery],
+        responses=page_of(MemberSerializer),
+    )
     def get(self, request: Request) -> Response:
         members = Membership.objects.for_tenant(caller(request).tenant).select_related("user")
         return paginate(members, request, lambda page: [member_json(member) for member in page])
 
+    @extend_schema(
+        operation_id="addMember", summary="Add a member", request=MemberInput, responses={201: MemberSerializer}
+    )
     def post(self, request: Request) -> Response:
         by = caller(request)
         given = parsed(MemberInput, request)
@@ -133,11 +172,15 @@ class MemberList(APIView):
 class MemberDetail(APIView):
     scopes = {"PATCH": "members:write", "DELETE": "members:write"}
 
+    @extend_schema(
+        operation_id="changeRole", summary="Change a member's role", request=RoleInput, responses=MemberSerializer
+    )
     def patch(self, request: Request, member_id: UUID) -> Response:
         by = caller(request)
         role = parsed(RoleInput, request, partial=True).get("role")
         return Response(member_json(services.change_role(member_id, by.tenant, role=role, actor=by.actor)))
 
+    @extend_schema(operation_id="removeMember", summary="Remove a member", responses={204: None})
     def delete(self, request: Request, member_id: UUID) -> Response:
         by = caller(request)
         services.remove_member(member_id, by.tenant, actor=by.actor)
@@ -149,9 +192,16 @@ class TenantSettings(APIView):
 
     scopes = {"GET": ANY_SCOPE, "PATCH": "members:write"}
 
+    @extend_schema(operation_id="getSettings", summary="Show the tenant's settings", responses=SettingsSerializer)
     def get(self, request: Request) -> Response:
         return Response(settings_json(caller(request).tenant))
 
+    @extend_schema(
+        operation_id="updateSettings",
+        summary="Change the tenant's settings",
+        request=SettingsInput,
+        responses=SettingsSerializer,
+    )
     def patch(self, request: Request) -> Response:
         by = caller(request)
         given = parsed(SettingsInput, request, partial=True)
@@ -161,6 +211,12 @@ class TenantSettings(APIView):
 class AuditLog(APIView):
     scopes = {"GET": "audit:read"}
 
+    @extend_schema(
+        operation_id="listAuditEvents",
+        summary="List who did what, newest first",
+        parameters=[AuditFilter],
+        responses=page_of(AuditEventSerializer),
+    )
     def get(self, request: Request) -> Response:
         query = AuditFilter(data=request.query_params.dict())
         query.is_valid(raise_exception=True)

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
+from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,9 +16,16 @@ from gateway.board import ProviderCircuit, circuit_board
 from gateway.models import NAME, Provider
 from gateway.probe import probe
 from gateway.provider_rules import MAX_BASE_URL, MAX_KEY
+from gateway.serializers import (
+    ChangedProviderSerializer,
+    CircuitListSerializer,
+    ProviderSerializer,
+    ProviderTestSerializer,
+)
 from gateway.services import create_provider, delete_provider, update_provider
 from nexus.errors import NotFound
-from nexus.rest import StrictSerializer, paginate, parsed
+from nexus.openapi import page_of
+from nexus.rest import PageQuery, StrictSerializer, paginate, parsed
 from nexus.tenancy import told
 
 
@@ -34,6 +42,19 @@ class ProviderChange(StrictSerializer):
     options = serializers.DictField(required=False)
 
 
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "OpenAI",
+            value={
+                "name": "openai",
+                "family": "openai",
+                "api_key": "sk-your-key",
+                "models": {"gpt-4o": "gpt-4o", "fast": "gpt-4o-mini"},
+            },
+        )
+    ]
+)
 class NewProvider(ProviderChange):
     """The fields of POST."""
 
@@ -43,12 +64,24 @@ class NewProvider(ProviderChange):
 class ProviderList(APIView):
     scopes = {"GET": "providers:read", "POST": "providers:write"}
 
+    @extend_schema(
+        operation_id="listProviders",
+        summary="List the provider connections",
+        parameters=[PageQuery],
+        responses=page_of(ProviderSerializer),
+    )
     def get(self, request: Request) -> Response:
         """Answer a page. Three queries: the page, its models, its circuits' latest events."""
         tenant = caller_of(request).tenant
         providers = Provider.objects.for_tenant(tenant).prefetch_related("routes")
         return paginate(providers, request, lambda page: providers_json(tenant, page))
 
+    @extend_schema(
+        operation_id="createProvider",
+        summary="Connect a provider",
+        request=NewProvider,
+        responses={201: ProviderSerializer},
+    )
     def post(self, request: Request) -> Response:
         given = parsed(NewProvider, request)
         caller = caller_of(request)
@@ -59,10 +92,17 @@ class ProviderList(APIView):
 class ProviderDetail(APIView):
     scopes = {"GET": "providers:read", "PATCH": "providers:write", "DELETE": "providers:write"}
 
+    @extend_schema(operation_id="getProvider", summary="Show a provider connection", responses=ProviderSerializer)
     def get(self, request: Request, provider_id: UUID) -> Response:
         tenant = caller_of(request).tenant
         return Response(provider_json(tenant, find_provider(tenant, provider_id)))
 
+    @extend_schema(
+        operation_id="updateProvider",
+        summary="Change a provider connection",
+        request=ProviderChange,
+        responses=ChangedProviderSerializer,
+    )
     def patch(self, request: Request, provider_id: UUID) -> Response:
         given = parsed(ProviderChange, request, partial=True)
         caller = caller_of(request)
@@ -70,6 +110,7 @@ class ProviderDetail(APIView):
         body = provider_json(caller.tenant, updated.provider)
         return Response({**body, "warnings": list(updated.warnings)} if updated.warnings else body)
 
+    @extend_schema(operation_id="deleteProvider", summary="Disconnect a provider", responses={204: None})
     def delete(self, request: Request, provider_id: UUID) -> Response:
         caller = caller_of(request)
         delete_provider(provider_id, caller.tenant, actor=caller.actor)
@@ -82,6 +123,12 @@ class ProviderTest(APIView):
     scopes = {"POST": "providers:write"}
     in_one_transaction = False  # no connection waits for somebody else's server
 
+    @extend_schema(
+        operation_id="testProvider",
+        summary="Call a provider to see whether it answers and takes its key",
+        request=None,
+        responses=ProviderTestSerializer,
+    )
     def post(self, request: Request, provider_id: UUID) -> Response:
         with told():
             provider = find_provider(caller_of(request).tenant, provider_id)
@@ -94,6 +141,11 @@ class ProviderTest(APIView):
 class CircuitList(APIView):
     scopes = {"GET": "analytics:read"}
 
+    @extend_schema(
+        operation_id="listCircuits",
+        summary="Show the circuit of every provider connection",
+        responses=CircuitListSerializer,
+    )
     def get(self, request: Request) -> Response:
         """Answer all circuits at once: a tenant has tens of providers, not thousands."""
         tenant = caller_of(request).tenant

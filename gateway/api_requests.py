@@ -13,6 +13,8 @@ from django.db.models import Q, QuerySet
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
@@ -23,9 +25,11 @@ from rest_framework.views import APIView
 from accounts.models import Tenant
 from gateway.api_providers import caller_of
 from gateway.models import RequestLog
+from gateway.serializers import RequestSerializer
 from nexus.errors import NotFound
 from nexus.ids import time_of
-from nexus.rest import StrictSerializer, paginate
+from nexus.openapi import page_of
+from nexus.rest import PageQuery, paginate
 from nexus.tenancy import of_tenant
 
 LOOK_BACK = timedelta(days=90)  # without `from`; as long as the log is kept
@@ -40,7 +44,7 @@ _CSV_COLUMNS = (
 )  # fmt: skip
 
 
-class RequestFilter(StrictSerializer):
+class RequestFilter(PageQuery):
     """The query of GET /v1/requests."""
 
     status = serializers.IntegerField(min_value=0, max_value=599, required=False)
@@ -53,8 +57,6 @@ class RequestFilter(StrictSerializer):
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)
     format = serializers.ChoiceField(choices=("json", "csv"), required=False)
-    limit = serializers.IntegerField(required=False)  # these two are the page's
-    cursor = serializers.CharField(required=False)
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         """Give `since` and `until` the names they have in the query, of which one is a word of Python's."""
@@ -76,6 +78,12 @@ class RequestList(APIView):
     scopes = {"GET": "analytics:read"}
     content_negotiation_class = JsonOrOurOwn
 
+    @extend_schema(
+        operation_id="listRequests",
+        summary="List the requests, newest first, as JSON or CSV",
+        parameters=[RequestFilter],
+        responses={(200, "application/json"): page_of(RequestSerializer), (200, "text/csv"): OpenApiTypes.STR},
+    )
     def get(self, request: Request) -> HttpResponseBase:
         given = RequestFilter(data=request.query_params.dict())
         given.is_valid(raise_exception=True)
@@ -88,6 +96,7 @@ class RequestList(APIView):
 class RequestDetail(APIView):
     scopes = {"GET": "analytics:read"}
 
+    @extend_schema(operation_id="getRequest", summary="Show what became of a request", responses=RequestSerializer)
     def get(self, request: Request, request_id: UUID) -> Response:
         return Response(request_json(find_request(caller_of(request).tenant, request_id)))
 

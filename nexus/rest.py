@@ -55,6 +55,15 @@ class StrictSerializer(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
 
+class PageQuery(StrictSerializer):
+    """The query of a list that comes in pages; `paginate` reads it."""
+
+    limit = serializers.IntegerField(min_value=1, max_value=MOST, required=False, help_text=f"{DEFAULT_LIMIT} if none.")
+    cursor = serializers.CharField(
+        required=False, allow_blank=True, help_text="The `next_cursor` of the page before; empty for the first."
+    )
+
+
 def parsed(serializer: type[StrictSerializer], request: Request, *, partial: bool = False) -> dict[str, Any]:
     """Return the request's body as the serializer understands it. Raises InvalidRequest with the member at fault."""
     try:

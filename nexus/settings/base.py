@@ -119,6 +119,8 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "django_htmx",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "accounts",
     "billing",
     "gateway",
@@ -179,7 +181,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 12 * 3600  # seconds
-SECURE_CSP = {
+SECURE_CSP: dict[str, list[str]] = {
     "default-src": [CSP.NONE],
     "script-src": [CSP.SELF, CSP.NONCE],
     "style-src": [CSP.SELF, CSP.NONCE],
@@ -253,6 +255,18 @@ REST_FRAMEWORK: dict[str, Any] = {
     "UNAUTHENTICATED_USER": None,
     "COERCE_DECIMAL_TO_STRING": True,
     "DATETIME_FORMAT": "iso-8601",
+    "DEFAULT_SCHEMA_CLASS": "nexus.openapi.ApiSchema",
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "NEXUS Open Console",
+    "DESCRIPTION": "An OpenAI-compatible gateway in front of your LLM providers, and the management of it.",
+    "VERSION": "0.1.0",
+    "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/v1",
+    "SERVERS": [{"url": "/", "description": "This installation"}],
+    "DISABLE_DOCSTRING_DESCRIPTIONS": True,  # docstrings are for whoever changes the code
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,  # a test does, and sees more
+    "POSTPROCESSING_HOOKS": ["nexus.openapi.add_errors", "gateway.openapi.add_data_plane"],
 }
 
 # --- metrics ----------------------------------------------------------------------------------------------------------

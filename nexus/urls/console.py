@@ -9,6 +9,7 @@ from django.urls import include, path
 
 import accounts.urls
 import gateway.urls
+from nexus.documents import documentation, openapi_document
 from nexus.tenancy import walled
 from nexus.urls import runtime
 
@@ -19,6 +20,8 @@ handler500 = runtime.handler500
 
 urlpatterns = [
     *runtime.urlpatterns,
+    path("v1/openapi.json", openapi_document, name="openapi"),
+    path("docs", documentation, name="documentation"),
     path("v1/", include(walled([*accounts.urls.api_urlpatterns, *gateway.urls.api_urlpatterns]))),
     path("admin/", admin.site.urls),
     path("", include(accounts.urls.sign_in_urlpatterns)),
