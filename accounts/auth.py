@@ -124,28 +124,47 @@ def caller(request: Request) -> Principal:
 def current_membership(request: HttpRequest, user: User, *, slug: str | None = None) -> Membership | None:
     """Return the membership a session works in: the tenant asked for, else the chosen one, else the first.
 
-    From then on the request sees that tenant's rows. Raises NotFound for a tenant that is not the user's. One query.
+    From then on the request sees that tenant's rows. Raises NotFound for a tenant that is not the user's. One query,
+    where memberships_of has not made it before.
     """
-    mine = Membership.objects.filter(user=user).select_related("tenant").order_by("created_at", "id")
     with tenancy.told():
-        memberships = list(mine)
-        if slug is not None:
-            found = next((each for each in memberships if each.tenant.slug == slug), None)
+        if slug is None:
+            found = chosen_membership(request, user)
+        else:
+            found = next((each for each in memberships_of(request, user) if each.tenant.slug == slug), None)
             if found is None:
                 raise NotFound("There is no such tenant, or you are not a member of it.")
-        else:
-            chosen = request.session.get(SESSION_TENANT)
-            by_choice = (each for each in memberships if str(each.tenant_id) == chosen)
-            found = next(by_choice, memberships[0] if memberships else None)
         if found is not None:
             tenancy.enter(found.tenant_id)
     return found
+
+
+def chosen_membership(request: HttpRequest, user: User) -> Membership | None:
+    """Return the membership of the tenant in which the session last worked, else the first."""
+    memberships = memberships_of(request, user)
+    chosen = request.session.get(SESSION_TENANT)
+    by_choice = (each for each in memberships if str(each.tenant_id) == chosen)
+    return next(by_choice, memberships[0] if memberships else None)
 
 
 def _key_of(digest: str) -> ApiKey | None:
     """Return the key that has this secret, or had it and is in grace. One query."""
     either = Q(key_hash=digest) | Q(previous_hash=digest, previous_expires_at__gt=datetime.now(UTC))
     return ApiKey.objects.filter(either).select_related("tenant", "created_by").first()
+
+
+def memberships_of(request: HttpRequest, user: User) -> list[Membership]:
+    """Return all memberships of the signed-in user with their tenants, oldest first. One query per request."""
+    known = known_memberships(request)
+    if known is None:
+        known = list(Membership.objects.filter(user=user).select_related("tenant").order_by("created_at", "id"))
+        request.memberships = known  # type: ignore[attr-defined]  # ours
+    return known
+
+
+def known_memberships(request: HttpRequest) -> list[Membership] | None:
+    """Return what memberships_of has found for this request; None if nobody asked."""
+    return getattr(request, "memberships", None)
 
 
 def _role_of_creator(key: ApiKey) -> str | None:

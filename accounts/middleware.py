@@ -7,7 +7,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
-from accounts.auth import SESSION_TENANT, current_membership
+from accounts.auth import SESSION_TENANT, chosen_membership, current_membership
 from accounts.models import Membership, User
 
 
@@ -35,9 +35,10 @@ def _membership(request: HttpRequest) -> Membership | None:
 
 
 def choose_tenant(request: HttpRequest, slug: str) -> Membership:
-    """Make a tenant the session's own. Raises NotFound for one the user does not belong to."""
+    """Make a tenant the session's own, to which it comes back. Raises NotFound for one the user does not belong to."""
     assert isinstance(request.user, User)
     membership = current_membership(request, request.user, slug=slug)
     assert membership is not None
-    request.session[SESSION_TENANT] = str(membership.tenant_id)
+    if chosen_membership(request, request.user) != membership:  # written only when it changes: pages are reads
+        request.session[SESSION_TENANT] = str(membership.tenant_id)
     return membership

@@ -1,9 +1,9 @@
-"""Where accounts answers: JSON under /v1 without trailing slash, pages with one."""
+"""Where accounts answers: JSON under /v1 without trailing slash, pages with one, a tenant's under /t/<slug>/."""
 
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from accounts import api
+from accounts import api, views
 
 api_urlpatterns = [
     path("keys", api.KeyList.as_view(), name="api-keys"),
@@ -14,6 +14,9 @@ api_urlpatterns = [
     path("settings", api.TenantSettings.as_view(), name="api-settings"),
     path("audit", api.AuditLog.as_view(), name="api-audit"),
 ]
+
+tenant_urlpatterns = [path("palette/", views.palette_search, name="palette")]
+urlpatterns = [path("", views.home, name="home")]
 
 # Signing in comes before any tenant, and so before the wall between them (nexus/tenancy.py).
 sign_in_urlpatterns = [

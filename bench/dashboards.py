@@ -68,7 +68,7 @@ def _paths(tenant: Tenant, client: Client) -> Iterator[tuple[str, str, str]]:
     to_middle = {"to": row.created_at.isoformat()}
     cursor = client.get(f"/v1/requests?{urlencode(to_middle)}").json()["next_cursor"]
     in_the_middle = urlencode({**to_middle, "cursor": cursor})
-    yield "home page", "/", "/"
+    yield "overview", f"/t/{tenant.slug}/", "/t/{slug}/"
     yield "the newest 50", "/v1/requests", "/v1/requests"
     yield "a page in the middle of the month", f"/v1/requests?{in_the_middle}", "/v1/requests?to&cursor"
     for name, query in (

@@ -1,10 +1,10 @@
-"""The gateway's management API, relative to `v1/`, and its pages."""
+"""The gateway's management API, relative to `v1/`, and its pages, relative to `t/<slug>/`."""
 
 from django.urls import path
 
 from gateway.api_providers import CircuitList, ProviderDetail, ProviderList, ProviderTest
 from gateway.api_requests import RequestDetail, RequestList
-from gateway.views import home
+from gateway.views import overview
 
 api_urlpatterns = [
     path("providers", ProviderList.as_view()),
@@ -14,4 +14,4 @@ api_urlpatterns = [
     path("requests", RequestList.as_view()),
     path("requests/<uuid:request_id>", RequestDetail.as_view()),
 ]
-urlpatterns = [path("", home, name="home")]
+tenant_urlpatterns = [path("", overview, name="overview")]

@@ -16,6 +16,7 @@ from nexus.logs import bound, bound_now
 
 API_PREFIX = "/v1/"
 OUR_TRIGGERS = "23000"  # integrity_constraint_violation
+_TITLES = {400: "Malformed request", 403: "You may not do this", 404: "Nothing here", 409: "This cannot be done now"}
 
 
 class ServerError(NexusError):
@@ -86,7 +87,12 @@ def error_response(error: NexusError, request: HttpRequest) -> JsonResponse:
 def _fail(request: HttpRequest, error: NexusError) -> HttpResponse:
     if request.path.startswith(API_PREFIX):
         return error_response(error, request)
-    context = {"status": error.status, "message": error.message, "request_id": request_id(request)}
+    context = {
+        "status": error.status,
+        "title": _TITLES.get(error.status, "NEXUS failed" if error.status >= 500 else "This did not work"),
+        "message": error.message,
+        "request_id": request_id(request),
+    }
     return render(request, "error.html", context, status=error.status)
 
 
@@ -103,4 +109,9 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    request.failing = True  # type: ignore[attr-defined]  # whoever renders the page asks nothing more of the database
     return _fail(request, ServerError("NEXUS failed on this request. Its log tells more under the request id."))
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    return _fail(request, Forbidden("This form is no longer valid. Go back, reload the page and send it again."))

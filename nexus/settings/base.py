@@ -11,6 +11,8 @@ from typing import Any
 
 import django_stubs_ext
 import environ
+import fontpkg_geist
+import fontpkg_geist_mono
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
@@ -121,6 +123,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "console",
     "accounts",
     "billing",
     "gateway",
@@ -148,13 +151,20 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.csp",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "console.context.look",
+                "accounts.shell.shell",
             ]
         },
     }
 ]
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_DIRS: list[Any] = [
+    BASE_DIR / "static",
+    # The fonts lie in their packages; with the version in the path they can be kept for ever.
+    ("fonts/geist-1.800", fontpkg_geist.ROOT / "files"),
+    ("fonts/geist-mono-1.701", fontpkg_geist_mono.ROOT / "files"),
+]
 WHITENOISE_USE_FINDERS = True  # a checkout serves its own files; `collectstatic` is not part of the start
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024  # bytes
 
@@ -192,6 +202,7 @@ SECURE_CSP: dict[str, list[str]] = {
     "frame-ancestors": [CSP.NONE],
     "base-uri": [CSP.NONE],
 }
+CSRF_FAILURE_VIEW = "nexus.http.csrf_failure"
 LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/accounts/login/"

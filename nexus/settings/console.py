@@ -17,4 +17,6 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "console.middleware.ViewerZoneMiddleware",
+    "console.middleware.ToastMiddleware",
 ]

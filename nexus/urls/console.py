@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 import accounts.urls
+import console.urls
 import gateway.urls
 from nexus.documents import documentation, openapi_document
 from nexus.tenancy import walled
@@ -24,6 +25,7 @@ urlpatterns = [
     path("docs", documentation, name="documentation"),
     path("v1/", include(walled([*accounts.urls.api_urlpatterns, *gateway.urls.api_urlpatterns]))),
     path("admin/", admin.site.urls),
-    path("", include(accounts.urls.sign_in_urlpatterns)),
-    path("", include(walled(gateway.urls.urlpatterns))),
+    path("", include([*accounts.urls.sign_in_urlpatterns, *console.urls.urlpatterns])),
+    path("t/<slug:slug>/", include(walled([*accounts.urls.tenant_urlpatterns, *gateway.urls.tenant_urlpatterns]))),
+    path("", include(walled(accounts.urls.urlpatterns))),
 ]

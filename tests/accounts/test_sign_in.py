@@ -37,7 +37,7 @@ def test_an_address_in_any_case_signs_in_and_out(signed_out: Browser) -> None:
 
 
 def test_signing_in_changes_the_session(signed_out: Browser, ada: Person) -> None:
-    signed_out.get("/")
+    signed_out.get(SIGN_IN)
     signed_out.cookies["sessionid"] = "chosen-by-somebody-else-0123456789"
     signed_out.post(SIGN_IN, {"username": ada.user.email, "password": PASSWORD})
     assert signed_out.cookies["sessionid"].value != "chosen-by-somebody-else-0123456789"
@@ -74,7 +74,7 @@ def test_a_chosen_tenant_stays_chosen_until_it_is_lost(ada: Person) -> None:
     other = make_tenant("other")
     make_member(other, "boss@other.example")
     make_member(other, ada.user.email, "viewer")
-    assert ada.browser.get("/?tenant=other").status_code == 302
+    assert ada.browser.get("/t/other/").status_code == 200
     assert ada.browser.get("/v1/settings").json()["tenant"] == "other"
     assert ada.browser.patch("/v1/settings", {}, content_type="application/json").status_code == 403
     Membership.objects.get(tenant=other, user=ada.user).delete()
@@ -82,7 +82,7 @@ def test_a_chosen_tenant_stays_chosen_until_it_is_lost(ada: Person) -> None:
 
 
 def test_a_foreign_tenant_cannot_be_chosen(ada: Person, gus: Person) -> None:
-    assert ada.browser.get("/?tenant=globex").status_code == 404
+    assert ada.browser.get("/t/globex/").status_code == 404
     assert ada.browser.get("/v1/settings").json()["tenant"] == "acme"
 
 

@@ -69,7 +69,7 @@ def assert_dashboards_answered(result: Result) -> None:
     assert result.dashboards is not None
     assert result.dashboards.rows == 300
     found = {answer.name: answer for answer in result.dashboards.answers}
-    for name in ("home page", "the newest 50", "a page in the middle of the month", "one request", "a month by day"):
+    for name in ("overview", "the newest 50", "a page in the middle of the month", "one request", "a month by day"):
         assert found[name].state == "measured"
         assert found[name].queries
         assert found[name].ms is not None

@@ -7,7 +7,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.test import AsyncClient, Client
 
-STYLE = "/static/css/console.css"
+STYLE = "/static/css/tokens.css"
 
 
 def fetch(kind: str, path: str, **headers: str) -> Any:

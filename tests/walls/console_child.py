@@ -2,7 +2,7 @@
 
     python -m tests.walls.console_child KEY EMAIL
 
-The views of the settings and of the home page are replaced by ones that forget every filter, or fail after a write.
+The views of the settings and of the overview are replaced by ones that forget every filter, or fail after a write.
 What they saw is written as one line of JSON.
 """
 
@@ -71,7 +71,7 @@ def by_session(email: str) -> dict[str, Any]:
     client.force_login(User.objects.get(email=email))
     seen: dict[str, Any] = {}
     with patch("gateway.views._page", lambda *_: seen.update(sight()) or {}):
-        assert client.get("/").status_code == 200
+        assert client.get("/", follow=True).status_code == 200
     return seen
 
 
