@@ -120,15 +120,15 @@ class _Course:
 
     def _background(self, found: Iterable[TargetFacts], before: tuple[float, float]) -> Background | None:
         """Tell what shipping the measured requests cost; None where none were measured."""
-        served = sum(facts.served for facts in found if facts.name in (RUNTIME, CONSOLE))
-        if not served:
+        asked = sum(facts.asked for facts in found if facts.name in (RUNTIME, CONSOLE))
+        if not asked:
             return None
         shipper, postgres = (
-            round((after - earlier) / served * 1e6, 1)
+            round((after - earlier) / asked * 1e6, 1)
             for after, earlier in zip(self._background_seconds(), before, strict=True)
         )
         printed = self.installation.run_part("logged", cores=self.cores.background)
-        return Background(served, msgspec.json.decode(printed, type=int), shipper, postgres)
+        return Background(asked, msgspec.json.decode(printed, type=int), shipper, postgres)
 
 
 def _nginx(folder: Path, upstream_port: int) -> Target:

@@ -126,12 +126,12 @@ def _memory_table(targets: Iterable[TargetFacts]) -> str:
     rows = [
         [
             one.name, one.version, _number(one.start_seconds, 2), _memory(one.idle), _memory(one.after),
-            f"{one.served:,}",
+            f"{one.asked:,}",
         ]
         for one in targets
         if one.idle is not None
     ]  # fmt: skip
-    return _table(["", "version", "start, s", "RSS idle, MB", "RSS after, MB", "requests served"], rows)
+    return _table(["", "version", "start, s", "RSS idle, MB", "RSS after, MB", "requests"], rows)
 
 
 def _memory(memory: Memory | None) -> str:
@@ -141,7 +141,7 @@ def _memory(memory: Memory | None) -> str:
 def _background(background: Background) -> str:
     return "\n".join(
         (
-            f"- requests served by both doors: {background.requests_served:,}; rows in the request log: "
+            f"- requests to both doors: {background.requests_asked:,}; rows in the request log: "
             f"{background.requests_logged:,}",
             f"- CPU time per logged request: shipper {background.shipper_cpu_us:.0f} µs, PostgreSQL "
             f"{background.postgres_cpu_us:.0f} µs (not part of the gateway's figures above)",

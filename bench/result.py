@@ -40,7 +40,10 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class LoadFigures(msgspec.Struct, frozen=True):
-    """What the load generator tells (programs/loadgen.c). `total` counts what was served outside the window too."""
+    """What the load generator tells (programs/loadgen.c). `total` counts what was served outside the window too.
+
+    `abandoned` is what had no answer some seconds after the end: the target worked on it, and nobody waited any more.
+    """
 
     connections: int
     stream: bool
@@ -63,10 +66,16 @@ class LoadFigures(msgspec.Struct, frozen=True):
     events: int
     missed: int
     total: int
+    abandoned: int
+
+    @property
+    def asked(self) -> int:
+        """How many requests the target had to work on."""
+        return self.total + self.abandoned
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """One scenario on one target, once. `cpu_us` is CPU time per served request, None for the upstream alone."""
+    """One scenario on one target, once. `cpu_us` is CPU time per request, None for the upstream alone."""
 
     target: str
     scenario: str
@@ -78,20 +87,20 @@ class Measurement(msgspec.Struct, frozen=True):
 
 
 class TargetFacts(msgspec.Struct, frozen=True):
-    """What is known of a target beside its measurements. `served` is how many requests `after` was read after."""
+    """What is known of a target beside its measurements. `asked` is how many requests `after` was read after."""
 
     name: str
     version: str
     start_seconds: float | None
     idle: Memory | None
     after: Memory | None
-    served: int
+    asked: int
 
 
 class Background(msgspec.Struct, frozen=True):
     """What the processes beside the gateway used for its requests, and whether each of these was logged."""
 
-    requests_served: int
+    requests_asked: int
     requests_logged: int
     shipper_cpu_us: float  # per logged request
     postgres_cpu_us: float

@@ -21,7 +21,7 @@ class Contestant:
 
     def __init__(self, target: Target, *, cores: Cores, logs: Path) -> None:
         self.target = target
-        self.served = 0
+        self.asked = 0
         self.start_seconds: float | None = None
         self.idle: Memory | None = None
         self.after: Memory | None = None
@@ -44,7 +44,7 @@ class Contestant:
             directory=target.directory,
         )
         self.child.await_that(lambda: answers(target))
-        self.served += 1
+        self.asked += 1
         self.start_seconds = round(time.monotonic() - began, 2)
 
     def warm_up(self, generator: LoadGenerator, share: float) -> None:
@@ -54,12 +54,12 @@ class Contestant:
         self.idle = self.child.memory()
         for name, seconds in _WARM_UP + (_SLOW_WARM_UP if self.target.slow else ()):
             figures, _ = generator.run(self.target, Scenario.parse(name), seconds=seconds * share)
-            self.served += figures.total
+            self.asked += figures.asked
         self.child.settle(self.target.drained)
         self.child.pause()
 
     def measure(self, generator: LoadGenerator, scenario: Scenario, pace: Pace, number: int) -> Measurement:
-        """Measure one scenario, background work of what was served included."""
+        """Measure one scenario, background work of what was asked included."""
         child, factor = self.child, 2 if self.target.slow else 1
         if child is not None:
             child.go_on()
@@ -70,17 +70,17 @@ class Contestant:
         drained, cpu_us = True, None
         if child is not None:
             drained = child.settle(self.target.drained)
-            if figures.total:
-                cpu_us = round((child.cpu_seconds() - before) / figures.total * 1e6, 1)
+            if figures.asked:
+                cpu_us = round((child.cpu_seconds() - before) / figures.asked * 1e6, 1)
             child.pause()
-        self.served += figures.total
+        self.asked += figures.asked
         return Measurement(self.target.name, scenario.name, number, cpu_us, drained, figures, note)
 
     def finish(self) -> TargetFacts:
         """Read the memory after all rounds, end the target, and tell what is known of it."""
         after = self.child.memory() if self.child is not None else None
         self.stop()
-        return TargetFacts(self.target.name, self.target.version, self.start_seconds, self.idle, after, self.served)
+        return TargetFacts(self.target.name, self.target.version, self.start_seconds, self.idle, after, self.asked)
 
     def stop(self) -> None:
         if self.child is not None:

@@ -8,7 +8,7 @@
  *   -U  makes every prompt another one, which defeats caches
  *
  * It connects to 127.0.0.1 only. Requests in flight at the end are let finish, for 6 s at most: they count in "total"
- * and in nothing else. Prints one line of JSON; latencies are microseconds. */
+ * and in nothing else; those that do not finish are "abandoned". Prints one line of JSON; latencies are microseconds. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -350,6 +350,12 @@ static uint32_t quantile(const uint32_t *values, double share) {
     return figures.count ? values[(size_t)((figures.count - 1) * share)] : 0;
 }
 
+static int still_busy(void) {
+    int count = 0;
+    for (int at = 0; at < options.connections; at++) count += connections[at].busy;
+    return count;
+}
+
 static void report(double seconds) {
     const uint32_t *latencies = figures.latencies, *first_bytes = figures.first_bytes;
     double sum = 0;
@@ -361,12 +367,13 @@ static void report(double seconds) {
     printf("{\"connections\":%d,\"stream\":%s,\"seconds\":%.3f,\"ok\":%lu,\"errors\":%lu,\"bad_status\":%lu,"
            "\"bad_connection\":%lu,\"no_done\":%lu,\"first_bad_status\":%d,\"rps\":%.1f,\"mean_us\":%.1f,"
            "\"p50_us\":%u,\"p90_us\":%u,\"p99_us\":%u,\"p999_us\":%u,\"max_us\":%u,\"ttfb_p50_us\":%u,"
-           "\"ttfb_p99_us\":%u,\"events\":%lu,\"missed\":%ld,\"total\":%lu}\n",
+           "\"ttfb_p99_us\":%u,\"events\":%lu,\"missed\":%ld,\"total\":%lu,\"abandoned\":%d}\n",
            options.connections, options.streams ? "true" : "false", seconds, figures.ok, figures.errors,
            figures.bad_status, figures.bad_connection, figures.no_done, figures.first_bad_status,
            seconds > 0 ? figures.ok / seconds : 0, figures.count ? sum / figures.count : 0, quantile(latencies, .5),
            quantile(latencies, .9), quantile(latencies, .99), quantile(latencies, .999), quantile(latencies, 1),
-           quantile(first_bytes, .5), quantile(first_bytes, .99), figures.events, figures.missed, figures.total);
+           quantile(first_bytes, .5), quantile(first_bytes, .99), figures.events, figures.missed, figures.total,
+           still_busy());
     if (figures.first_bad_status)
         fprintf(stderr, "first bad answer %d: %s\n", figures.first_bad_status, figures.first_bad_body);
 }
@@ -401,9 +408,7 @@ static void keep_course(course *run, int64_t now) {
 static bool is_finished(const course *run, int64_t now) {
     if (!run->stopping) return false;
     if (now > (options.requests ? run->gives_up_at : run->stopped_at + LINGER_US)) return true;
-    for (int at = 0; at < options.connections; at++)
-        if (connections[at].busy) return false;
-    return true;
+    return still_busy() == 0;
 }
 
 static void send_what_is_due(course *run, int64_t now) {

@@ -57,7 +57,7 @@ def test_a_run_reports_every_figure_it_promises_and_leaves_nothing_behind(work: 
         assert facts.after is not None
         assert facts.after.rss_mb > 0
     assert result.background is not None
-    assert result.background.requests_logged == result.background.requests_served
+    assert result.background.requests_logged == result.background.requests_asked
     assert result.ingest is not None
     assert result.ingest.rows_per_second > 0
     assert_dashboards_answered(result)

@@ -9,7 +9,7 @@ from bench.result import LoadFigures, Measurement
 QUIET = LoadFigures(
     connections=1, stream=False, seconds=1, ok=100, errors=0, bad_status=0, bad_connection=0, no_done=0,
     first_bad_status=0, rps=100, mean_us=1000, p50_us=1000, p90_us=1000, p99_us=2000, p999_us=2000, max_us=2000,
-    ttfb_p50_us=500, ttfb_p99_us=600, events=0, missed=0, total=110,
+    ttfb_p50_us=500, ttfb_p99_us=600, events=0, missed=0, total=110, abandoned=0,
 )  # fmt: skip
 
 
