@@ -29,15 +29,20 @@ from nexus.rest import PageQuery, StrictSerializer, paginate, parsed
 MOST_GRACE_SECONDS = 7 * 24 * 3600
 
 
+def _limit() -> serializers.IntegerField:
+    return serializers.IntegerField(min_value=1, max_value=2_147_483_647, allow_null=True, required=False)
+
+
 @extend_schema_serializer(
     examples=[OpenApiExample("For one program", value={"name": "support bot", "scopes": ["completions:write"]})]
 )
 class KeyInput(StrictSerializer):
     name = serializers.CharField(max_length=100)
     scopes = serializers.ListField(child=serializers.CharField(max_length=40), max_length=50)
-    monthly_request_quota = serializers.IntegerField(
-        min_value=1, max_value=2_147_483_647, allow_null=True, required=False
-    )
+    monthly_request_quota = _limit()
+    rpm = _limit()
+    tpm = _limit()
+    max_concurrent = _limit()
     expires_at = serializers.DateTimeField(allow_null=True, required=False)
 
 
@@ -243,7 +248,7 @@ def key_json(key: ApiKey) -> dict[str, Any]:
         "name": key.name,
         "prefix": key.prefix,
         "scopes": key.scopes,
-        "monthly_request_quota": key.monthly_request_quota,
+        **{name: getattr(key, name) for name in ApiKey.LIMITS},
         "created_by": key.created_by.email if key.created_by else None,
         "created_at": key.created_at,
         "expires_at": key.expires_at,

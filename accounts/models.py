@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
-from django.core.validators import RegexValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models.functions import Lower
 
@@ -147,11 +147,17 @@ class ApiKey(TenantOwned):
     It never holds more than the role of `created_by` allows at the moment of use: see `accounts.rbac`.
     """
 
+    LIMITS: ClassVar = ("monthly_request_quota", "rpm", "tpm", "max_concurrent")
+
     name = models.CharField(max_length=100)
     prefix = models.CharField(max_length=8)
     key_hash = models.CharField(max_length=64, unique=True)  # SHA-256 of the whole key, hexadecimal
     scopes = ArrayField(models.CharField(max_length=40))
-    monthly_request_quota = models.PositiveIntegerField(null=True, blank=True)  # admitted requests; NULL: no limit
+    # Limits, counted over all processes; NULL: none.
+    monthly_request_quota = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    rpm = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])  # requests a minute
+    tpm = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])  # tokens a minute
+    max_concurrent = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])  # at once
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -169,7 +175,12 @@ class ApiKey(TenantOwned):
             models.CheckConstraint(
                 condition=models.Q(previous_hash=None) | models.Q(previous_expires_at__isnull=False),
                 name="grace_has_an_end",
-            )
+            ),
+            # NULL, no limit, satisfies it.
+            models.CheckConstraint(
+                condition=models.Q(rpm__gte=1) & models.Q(tpm__gte=1) & models.Q(max_concurrent__gte=1),
+                name="key_limits_positive",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -46,6 +46,9 @@ class KeyFields(TypedDict, total=False):
     name: str
     scopes: list[str]
     monthly_request_quota: int | None
+    rpm: int | None
+    tpm: int | None
+    max_concurrent: int | None
     expires_at: datetime | None
 
 
@@ -78,6 +81,7 @@ def issue_key(
     """
     scopes = _checked_scopes(fields.get("scopes", []), held)
     plaintext = generate()
+    limits = {name: fields.get(name) for name in ApiKey.LIMITS}
     with transaction.atomic():
         key = ApiKey.objects.create(
             tenant=tenant,
@@ -85,11 +89,12 @@ def issue_key(
             prefix=display_prefix(plaintext),
             key_hash=hash_key(plaintext),
             scopes=scopes,
-            monthly_request_quota=fields.get("monthly_request_quota"),
+            **limits,
             expires_at=_checked_expiry(fields.get("expires_at")),
             created_by=holder,
         )
-        changes = {"scopes": [[], scopes], "monthly_request_quota": [None, key.monthly_request_quota]}
+        set_ones = {name: [None, limit] for name, limit in limits.items() if limit is not None}
+        changes = {"scopes": [[], scopes], **set_ones}
         audit.log(actor=actor, action="key.created", target=key, tenant=tenant, changes=changes)
         announce()
     return key, plaintext

@@ -1,4 +1,4 @@
-"""The data plane's one pipeline, whatever the door: authenticate, parse, route, answer, record.
+"""The data plane's one pipeline, whatever the door: authenticate, limit, parse, route, answer, record.
 
 `complete` is transport-neutral. A door (gateway/door.py, gateway/streaming.py) makes a `Call` of a request and sends
 the `Reply`; it must read a reply's stream to its end or close it, since that is what writes the record.
@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
+from gateway.limits import Admission
 from gateway.outcome import CLIENT_GONE, Outcome
 from gateway.relay import Relay, Reply, error_reply
 from gateway.request_head import RequestHead
@@ -42,22 +43,29 @@ class Call:
 
 @dataclass(slots=True)
 class Pipeline:
-    """What the pipeline works with: the snapshot, the relay and the spool of this process."""
+    """What the pipeline works with: the snapshot, the relay, the spool and the limits of this process."""
 
     snapshots: SnapshotKeeper
     relay: Relay
     spool: Spool
+    admission: Admission
 
     async def complete(self, call: Call) -> Reply:
         """Answer one call. Every way out writes one record; a cancelled call is recorded as the client's leaving."""
-        outcome = Outcome(call.endpoint.value, self.spool)
+        outcome = Outcome(call.endpoint.value, self.spool, self.admission.month)
         try:
             caller = outcome.caller = authenticate(self.snapshots.current, call.head.authorization)
             require_scope(caller, SCOPES[call.endpoint])
+            if caller.limits is not None:
+                shares = outcome.shares = self.admission.shares_of(caller, caller.limits)
+                outcome.admitted(self.admission.try_admit(shares) or await self.admission.admit(shares))
             if call.head.fault is not None:
                 raise call.head.fault
             body = call.body if isinstance(call.body, bytes) else await call.body()
             request = outcome.request = parse(call.endpoint, body)
+            hold = outcome.hold
+            if hold is not None and not hold.try_reserve(request):
+                await hold.reserve(request)
             return await self.relay.answer(caller, request, outcome)
         except NexusError as error:
             outcome.close(error.status, error=error, retryable=_retryable(error.status))

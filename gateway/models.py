@@ -108,6 +108,41 @@ class RequestLog(models.Model):
         return str(self.id)
 
 
+class KeyUse(models.Model):
+    """How many requests of a key went to a provider in a month, and how many a process may still let through.
+
+    `month` is the month's first day. Under the empty `process` stands what was used without a quota, or by processes
+    that have ended. Another row is one runtime process's: `leased` is what it took of the key's monthly quota, used or
+    not, and holds until `leased_until`; `requests` is what the log knows of it. The quota has used up the sum of the
+    greater of the two. Both are changed by `lease_quota` and by the shipper only, which writes `requests` in the
+    transaction of the log's rows.
+    """
+
+    pk = models.CompositePrimaryKey("key_id", "month", "process")
+    key_id = models.UUIDField()
+    month = models.DateField()
+    process = models.CharField(max_length=200, blank=True, default="")
+    tenant = models.ForeignKey(Tenant, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False)
+    requests = models.BigIntegerField(db_default=0)
+    seq = models.BigIntegerField(db_default=0)  # of the process's latest question
+    leased = models.BigIntegerField(db_default=0)
+    spare = models.BigIntegerField(db_default=0)  # of them unused, when it last asked
+    leased_until = models.DateTimeField(null=True)
+
+    objects: ClassVar[Any] = TenantQuerySet.as_manager()
+
+    database_privileges: ClassVar = Privileges(tenant=READ)
+
+    class Meta:
+        db_table = "key_monthly_use"
+        indexes: ClassVar = [
+            models.Index(fields=["process"], name="key_use_by_process", condition=~models.Q(process=""))
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key_id} {self.month} {self.requests}"
+
+
 class CircuitEvent(models.Model):
     """A transition of a provider's circuit, with its reason."""
 

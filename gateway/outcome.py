@@ -3,6 +3,7 @@
 import time
 
 from billing.pricing import Usage, usd
+from gateway.limits import Hold, KeyShares
 from gateway.meters import METERS
 from gateway.providers.base import Failure
 from gateway.records import Attempt, Decision, Finished, Started
@@ -20,16 +21,19 @@ class Outcome:
 
     __slots__ = (
         "announced", "attempt_started", "attempts", "caller", "closed", "content_bytes", "cost_nano_usd",
-        "cost_usd", "decision", "endpoint", "failures", "first_content_ms", "id", "latency_ms", "overhead_ms",
-        "request", "route", "spool", "started", "upstream_seconds", "usage",
+        "cost_usd", "decision", "endpoint", "failures", "first_content_ms", "hold", "id", "latency_ms", "month",
+        "overhead_ms", "request", "route", "shares", "spool", "started", "upstream_seconds", "usage",
     )  # fmt: skip
 
-    def __init__(self, endpoint: str, spool: Spool) -> None:
+    def __init__(self, endpoint: str, spool: Spool, month: str = "") -> None:
         self.started = time.perf_counter()
         self.id = uuid7_text()
         self.endpoint = endpoint
         self.spool = spool
+        self.month = month  # in which it counts as a use of its key
         self.caller: Caller | None = None
+        self.shares: KeyShares | None = None  # of its key's limits, where it has any
+        self.hold: Hold | None = None  # what it has taken of them
         self.request: ModelRequest | None = None
         self.route: Route | None = None
         self.attempts: list[Attempt] = []
@@ -62,8 +66,20 @@ class Outcome:
                 endpoint=self.endpoint,
                 streamed=request.stream,
                 input_estimate=request.input_tokens_estimate,
+                month=self.month,
+                leased=self.is_leased,
             )
         )
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether it took a unit of a monthly quota."""
+        return self.hold is not None and self.hold.key.quota is not None
+
+    def admitted(self, hold: Hold) -> None:
+        """Take down what it has taken of its key's limits."""
+        self.hold = hold
+        self.month = hold.quota_month or self.month
 
     def note(self, route: Route, fate: str, failure: Failure | None, *, circuit: str = "closed") -> None:
         """Take down what became of a candidate."""
@@ -81,11 +97,12 @@ class Outcome:
         self.overhead_ms = (time.perf_counter() - self.started - self.upstream_seconds) * 1000
         overhead = max(0.0, self.overhead_ms)
         attempts, route = self.attempts, self.route
+        told = b"" if self.shares is None else self.shares.head()
         if route is not None and len(attempts) == 1 and self.latency_ms is not None and attempts[0].fate == "200":
-            return b"x-request-id: %b\r\nx-nexus-overhead-ms: %.3f\r\nx-nexus-latency-ms: %d\r\n%b" % (
-                self.id.encode(), overhead, self.latency_ms, route.head_at_once,
+            return b"x-request-id: %b\r\nx-nexus-overhead-ms: %.3f\r\nx-nexus-latency-ms: %d\r\n%b%b" % (
+                self.id.encode(), overhead, self.latency_ms, told, route.head_at_once,
             )  # fmt: skip
-        lines = [b"x-request-id: %b\r\nx-nexus-overhead-ms: %.3f\r\n" % (self.id.encode(), overhead)]
+        lines = [b"x-request-id: %b\r\nx-nexus-overhead-ms: %.3f\r\n%b" % (self.id.encode(), overhead, told)]
         if attempts:
             fates = ";".join([f"{attempt.provider}={attempt.fate}" for attempt in attempts])
             lines.append(b"x-nexus-attempt: %d\r\nx-nexus-route: %b\r\n" % (len(attempts), fates.encode()))
@@ -118,6 +135,9 @@ class Outcome:
             if self.usage is None and self.announced and (self.content_bytes or status in (200, CLIENT_GONE)):
                 self.settle(self._estimated_usage())
             self.spool.end(self._finished(status, error, error_class, retryable))
+        if self.hold is not None:
+            tokens = self.usage.input_tokens + self.usage.output_tokens if self.usage else 0
+            self.hold.close(counted=self.announced, tokens=tokens)
         METERS.count(self, status, error.code if error else error_class)
 
     def _estimated_usage(self) -> Usage:
@@ -155,4 +175,6 @@ class Outcome:
             usage_estimated=usage.estimated if usage else False,
             cost_usd=cost,
             unpriced=usage is not None and cost is None,
+            month=self.month if self.announced else "",
+            leased=self.announced and self.is_leased,
         )

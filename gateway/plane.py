@@ -14,7 +14,10 @@ from django.db import close_old_connections, connection
 from gateway.circuit import Transition
 from gateway.circuit_store import CircuitBoard
 from gateway.completions import Pipeline, authenticate
+from gateway.counter_stores import QuotaCounts, RedisCounts
 from gateway.egress import Allowance
+from gateway.ledger import Ledger
+from gateway.limits import Admission
 from gateway.meter_files import Condition, Publisher
 from gateway.meters import METERS
 from gateway.metrics_page import MetricsPage
@@ -51,7 +54,11 @@ class DataPlane:
         limits = Limits(
             idle_seconds=settings.NEXUS_STREAM_IDLE_SECONDS, stream_total_seconds=settings.NEXUS_STREAM_TOTAL_SECONDS
         )
-        self.pipeline = Pipeline(self.snapshots, Relay(self.transport, self.circuits, limits), self.spool)
+        self.ledger = Ledger(
+            RedisCounts(settings.REDIS_URL, self.spool.owner), QuotaCounts(connection_parameters(), self.spool.owner)
+        )
+        relay = Relay(self.transport, self.circuits, limits)
+        self.pipeline = Pipeline(self.snapshots, relay, self.spool, Admission(self.ledger))
         METERS.by_tenant = settings.NEXUS_METRICS_BY_TENANT
         self.publisher = Publisher(settings.NEXUS_DATA_DIR / "meters", METERS, self._condition)
         self.metrics = MetricsPage(
@@ -73,6 +80,7 @@ class DataPlane:
             self.spool.open()
             self.spool.start(asyncio.get_running_loop())
             await self.circuits.start()
+            await self.ledger.start()
             await self.snapshots.start()
             self.publisher.start(asyncio.get_running_loop())
             self._started = True
@@ -86,6 +94,8 @@ class DataPlane:
             await self.snapshots.stop()
             await self.circuits.stop()
             await self.transport.close()
+            # Before the spool is closed: from then on the shipper takes this process for ended.
+            await self.ledger.stop()
             self.spool.close()
 
     @property
@@ -118,6 +128,7 @@ class DataPlane:
                 "ok": self.circuits.backend == "redis",
                 "detail": self.circuits.detail,
             },
+            "limits": self.ledger.health(),
             "spool": {"ok": self.spool.dropped == 0, "detail": f"{self.spool.dropped} records dropped"},
             "roles": {"ok": not self._roles, "detail": self._told_of_roles()},
         }

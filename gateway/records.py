@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 
-class Started(msgspec.Struct, tag="started"):
+class Started(msgspec.Struct, tag="started", omit_defaults=True):
     """A request is about to cost something. Alone, it tells of a request whose process died."""
 
     id: str
@@ -15,6 +15,8 @@ class Started(msgspec.Struct, tag="started"):
     endpoint: str
     streamed: bool
     input_estimate: int
+    month: str = ""  # YYYY-MM, in which it counts as a use of its key
+    leased: bool = False  # it took a unit of the month's quota, which its process had leased
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,6 +97,8 @@ class Finished(msgspec.Struct, tag="finished", omit_defaults=True):
     unpriced: bool = False
     prompt_version: str | None = None
     policy_events: list[dict[str, Any]] = []
+    month: str = ""  # as above; empty for what never went to a provider
+    leased: bool = False
 
 
 class CircuitChanged(msgspec.Struct, tag="circuit"):

@@ -10,6 +10,7 @@ from typing import Any
 import jiter
 import msgspec
 
+from gateway.token_estimate import input_tokens
 from nexus.errors import InvalidRequest
 
 
@@ -45,8 +46,20 @@ class ModelRequest(msgspec.Struct, frozen=True):
 
     @property
     def input_tokens_estimate(self) -> int:
-        """A rough count of input tokens (four bytes of JSON each), for a request that ends without usage."""
-        return len(self.body) // 4
+        """A rough count of input tokens, until the provider tells, and for a request that ends without usage."""
+        return input_tokens(self.body)
+
+    @property
+    def most_output_tokens(self) -> int | None:
+        """The most that all its answers together may have; None where it sets no limit itself."""
+        if self.endpoint is Endpoint.EMBEDDINGS:
+            return 0
+        payload = self.payload
+        most, answers = payload.get("max_completion_tokens"), payload.get("n")
+        most = payload.get("max_tokens") if most is None else most
+        if type(most) is not int or most < 0:
+            return None  # the provider's to judge
+        return most * answers if type(answers) is int and answers > 1 else most
 
     def body_for(self, upstream_model: str) -> bytes:
         """Return the body for an OpenAI-compatible upstream: its model name, and usage asked for in streams."""

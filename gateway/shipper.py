@@ -36,14 +36,27 @@ _COLUMNS = (
     "usage_estimated", "cost_usd", "unpriced", "price", "prompt_version", "policy_events", "simulated",
 )  # fmt: skip
 _LIST = ", ".join(_COLUMNS)
-_STAGE = "CREATE TEMP TABLE IF NOT EXISTS stage (LIKE request_log INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+# Beside the log's own columns: in which month a key's use counts, and which process had leased the unit.
+_STAGED = (*_COLUMNS, "use_month", "use_process")
+_STAGED_LIST = ", ".join(_STAGED)
+_STAGE = """
+CREATE TEMP TABLE IF NOT EXISTS stage
+    (LIKE request_log INCLUDING DEFAULTS, use_month date, use_process text) ON COMMIT DELETE ROWS
+"""
 # Rows are locked in the same order by every shipper, so that two of them never wait for each other.
 _SHIP = f"""
 WITH new AS (
     INSERT INTO request_log ({_LIST}) SELECT {_LIST} FROM stage
     ON CONFLICT (id, created_at) DO NOTHING
-    RETURNING tenant_id, (created_at AT TIME ZONE 'UTC')::date AS day, provider, model, input_tokens, output_tokens,
-              cost_usd, unpriced
+    RETURNING id, created_at, tenant_id, (created_at AT TIME ZONE 'UTC')::date AS day, provider, model, input_tokens,
+              output_tokens, cost_usd, unpriced
+), used AS (
+    INSERT INTO key_monthly_use (key_id, month, process, tenant_id, requests)
+    SELECT stage.key_id, stage.use_month, stage.use_process, stage.tenant_id, count(*)
+    FROM stage JOIN new USING (id, created_at)
+    WHERE stage.use_month IS NOT NULL AND stage.key_id IS NOT NULL
+    GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3
+    ON CONFLICT (key_id, month, process) DO UPDATE SET requests = key_monthly_use.requests + EXCLUDED.requests
 )
 INSERT INTO tenant_daily_spend
     (tenant_id, day, provider, model, requests, unpriced_requests, input_tokens, output_tokens, cost_usd)
@@ -63,6 +76,14 @@ _LAST_USED = """
 UPDATE accounts_apikey SET last_used_at = used.at
 FROM (SELECT key_id, max(created_at) AS at FROM stage WHERE key_id IS NOT NULL GROUP BY 1) AS used
 WHERE accounts_apikey.id = used.key_id AND (last_used_at IS NULL OR last_used_at < used.at)
+"""
+# A process has ended and all its records are in the log: what it used counts without its name, what it had leased and
+# did not use is free again.
+_END_LEASES = """
+WITH its AS (DELETE FROM key_monthly_use WHERE process = %s RETURNING key_id, month, tenant_id, requests)
+INSERT INTO key_monthly_use (key_id, month, process, tenant_id, requests)
+SELECT key_id, month, '', tenant_id, requests FROM its ORDER BY 1, 2
+ON CONFLICT (key_id, month, process) DO UPDATE SET requests = key_monthly_use.requests + EXCLUDED.requests
 """
 _CIRCUIT = """
 INSERT INTO gateway_circuitevent (id, tenant_id, provider_id, created_at, from_state, to_state, reason)
@@ -132,7 +153,7 @@ class Shipper:
         unfinished: dict[str, Started] = {}
         for segment in claim.segments:
             harvest = harvest_of(segment)
-            shipped += self._ship_rows([_row(record) for record in harvest.finished.values()])
+            shipped += self._ship_rows([_row(record, claim.owner) for record in harvest.finished.values()])
             for event in harvest.circuits:
                 self._ship_circuit(event)
             self._set_aside(harvest)
@@ -143,7 +164,8 @@ class Shipper:
             else:
                 segment.unlink()
         if claim.owner_is_dead:
-            shipped += self._ship_rows([_row(_aborted(record)) for record in unfinished.values()])
+            shipped += self._ship_rows([_row(_aborted(record), claim.owner) for record in unfinished.values()])
+            self._connected().execute(_END_LEASES, (claim.owner,))
             claim.remove(self._folder)
         return shipped
 
@@ -164,9 +186,9 @@ class Shipper:
         connection = self._connected()
         with connection.transaction():
             connection.execute(_STAGE)
-            with connection.cursor().copy(f"COPY stage ({_LIST}) FROM STDIN") as copy:
+            with connection.cursor().copy(f"COPY stage ({_STAGED_LIST}) FROM STDIN") as copy:
                 for row in rows:
-                    copy.write_row([row[column] for column in _COLUMNS])
+                    copy.write_row([row[column] for column in _STAGED])
             if moved:
                 connection.execute(_FORGET_KNOWN)
             connection.execute(_SHIP)
@@ -241,16 +263,20 @@ def _aborted(record: Started) -> Finished:
         input_tokens=record.input_estimate,
         usage_estimated=True,
         unpriced=True,
+        month=record.month,
+        leased=record.leased,
     )
 
 
-def _row(record: Finished) -> dict[str, Any]:
+def _row(record: Finished, process: str) -> dict[str, Any]:
     row = {column: getattr(record, column, None) for column in _COLUMNS}
     row["created_at"] = time_of(UUID(record.id))
     row["tenant_id"] = record.tenant
     row["attempts"] = Jsonb(msgspec.to_builtins(record.attempts))
     row["policy_events"] = Jsonb(record.policy_events)
     row["decision"] = Jsonb(msgspec.to_builtins(record.decision)) if record.decision is not None else None
+    row["use_month"] = f"{record.month}-01" if record.month else None
+    row["use_process"] = process if record.leased else ""
     route = record.route
     row["simulated"] = route is not None and route.simulated
     if route is not None:

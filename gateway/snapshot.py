@@ -74,6 +74,16 @@ class TenantConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """How much a key may use; None: as much as it likes."""
+
+    monthly_requests: int | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    max_concurrent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who calls: an API key, its tenant, and what it may do at this moment."""
 
@@ -82,6 +92,7 @@ class Caller:
     tenant: TenantConfig
     scopes: frozenset[str]
     expires_at: float | None  # Unix seconds
+    limits: KeyLimits | None = None  # None: it has no limits at all
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from gateway.models import ModelRoute, Provider
 from gateway.providers.base import Target
 from gateway.providers.registry import FAMILIES
 from gateway.records import Candidate, Decision, Plan, RouteFacts, encoded
-from gateway.snapshot import Caller, ModelRoutes, Route, Snapshot, TenantConfig
+from gateway.snapshot import Caller, KeyLimits, ModelRoutes, Route, Snapshot, TenantConfig
 from gateway.transport import parse_base_url
 from nexus.encryption import Cipher, SecretUnreadable
 
@@ -75,8 +75,9 @@ def read(revision: int, tenant_ids: set[UUID] | None) -> Rows:
     memberships = Membership.objects.filter(theirs, user__is_active=True).only("id", "tenant_id", "user_id", "role")
     routes = ModelRoute.objects.filter(theirs, provider__enabled=True).select_related("provider")
     keys = ApiKey.objects.filter(theirs, revoked_at=None).only(
-        "id", "tenant_id", "key_hash", "scopes", "created_by_id", "expires_at", "previous_hash", "previous_expires_at"
-    )
+        "id", "tenant_id", "key_hash", "scopes", "created_by_id", "expires_at", "previous_hash", "previous_expires_at",
+        *ApiKey.LIMITS,
+    )  # fmt: skip
     return Rows(
         revision,
         tenants.fetch_mode(FETCH_RAISE),
@@ -115,6 +116,7 @@ def _callers(
             tenant=tenants[key.tenant_id],
             scopes=effective_scopes(key.scopes, roles.get((key.tenant_id, key.created_by_id))),
             expires_at=key.expires_at.timestamp() if key.expires_at else None,
+            limits=_limits(key),
         )
         callers[bytes.fromhex(key.key_hash)] = caller
         if key.previous_hash and key.previous_expires_at:
@@ -122,6 +124,11 @@ def _callers(
             ends = min(key.previous_expires_at, key.expires_at or key.previous_expires_at)
             callers[bytes.fromhex(key.previous_hash)] = replace(caller, expires_at=ends.timestamp())
     return callers
+
+
+def _limits(key: ApiKey) -> KeyLimits | None:
+    limits = KeyLimits(key.monthly_request_quota, key.rpm, key.tpm, key.max_concurrent)
+    return limits if limits != KeyLimits() else None
 
 
 def _tenant(tenant: Tenant, routes: Mapping[str, list[Route]]) -> TenantConfig:

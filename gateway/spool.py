@@ -55,7 +55,7 @@ class Spool:
     ) -> None:
         self.dropped = 0
         self._folder = folder
-        self._owner = owner or f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}"
+        self.owner = owner or f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}"
         self._segment_seconds = segment_seconds
         self._segment_bytes = segment_bytes
         self._max_bytes = max_bytes
@@ -81,7 +81,7 @@ class Spool:
     def open(self) -> None:
         """Take the folder into use. Raises OSError where it cannot be written."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = os.open(self._folder / f"{self._owner}.lock", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(self._folder / f"{self.owner}.lock", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._segment = self._create()
         self._next = self._disk.submit(self._create)
@@ -167,7 +167,7 @@ class Spool:
             self._measure()
             if self._on_disk > self._max_bytes:
                 raise SpoolFull
-        path = self._folder / f"{self._owner}.{self._number:08d}.open"
+        path = self._folder / f"{self.owner}.{self._number:08d}.open"
         segment = Segment.create(path, self._segment_bytes)
         self._number += 1
         return segment

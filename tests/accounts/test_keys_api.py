@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import IntegrityError
 from django.test import Client as Browser
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.audit import Actor
 from accounts.keys import hash_key
-from accounts.models import ApiKey, AuditEvent, Membership
+from accounts.models import ApiKey, AuditEvent, Membership, Tenant
 from accounts.services import change_role, remove_member
 from tests.conftest import Person
 from tests.database import WALL
@@ -66,6 +67,9 @@ def test_making_a_key_leaves_an_audit_row(ada: Person) -> None:
         ({"scopes": [7, None]}, "scopes.1"),
         ({"monthly_request_quota": 0}, "monthly_request_quota"),
         ({"monthly_request_quota": "many"}, "monthly_request_quota"),
+        ({"rpm": 0}, "rpm"),
+        ({"tpm": -1}, "tpm"),
+        ({"max_concurrent": 1.5}, "max_concurrent"),
         ({"expires_at": "yesterday"}, "expires_at"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
         ({"colour": "red"}, "colour"),
@@ -174,6 +178,25 @@ def test_changes_are_partial_and_audited(ada: Person) -> None:
     assert answer.json()["monthly_request_quota"] is None
     assert answer.json()["name"] == "ci"
     assert AuditEvent.objects.get(action="key.updated").changes == {"monthly_request_quota": [10, None]}
+
+
+def test_limits_are_set_shown_lifted_and_audited(ada: Person) -> None:
+    made = post_key(ada.key, rpm=60, tpm=90_000, max_concurrent=4).json()
+    created = AuditEvent.objects.get(action="key.created")
+    assert created.changes == {
+        "scopes": [[], ["completions:write"]], "rpm": [None, 60], "tpm": [None, 90_000], "max_concurrent": [None, 4],
+    }  # fmt: skip
+    path = f"/v1/keys/{made['id']}"
+    assert call(ada.key, "PATCH", path, {"rpm": 120, "tpm": None}).status_code == 200
+    shown = call(ada.key, "GET", path).json()
+    limits = {name: shown[name] for name in ("monthly_request_quota", "rpm", "tpm", "max_concurrent")}
+    assert limits == {"monthly_request_quota": None, "rpm": 120, "tpm": None, "max_concurrent": 4}
+    assert AuditEvent.objects.get(action="key.updated").changes == {"rpm": [60, 120], "tpm": [90_000, None]}
+
+
+def test_the_database_takes_no_limit_of_nothing(tenant: Tenant) -> None:
+    with pytest.raises(IntegrityError, match="key_limits_positive"):
+        ApiKey.objects.create(tenant=tenant, name="none", prefix="nxk_none", key_hash="0" * 64, scopes=[], rpm=0)
 
 
 def test_pages_do_not_shift_when_rows_are_added(ada: Person) -> None:

@@ -40,6 +40,7 @@ CHANGES: dict[str, Callable[[Tenant], Any]] = {
     "a grace": lambda tenant: of(ApiKey, tenant).update(previous_hash="0" * 64, previous_expires_at=datetime.now(UTC)),
     "scopes": lambda tenant: of(ApiKey, tenant).update(scopes=[]),
     "a quota": lambda tenant: of(ApiKey, tenant).update(monthly_request_quota=7),
+    "a rate": lambda tenant: of(ApiKey, tenant).update(rpm=7),
     "a deleted key": lambda tenant: of(ApiKey, tenant).delete(),
     "a person switched off": lambda tenant: User.objects.filter(memberships__tenant=tenant).update(is_active=False),
     "a deleted tenant": lambda tenant: tenant.delete(),

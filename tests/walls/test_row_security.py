@@ -39,6 +39,7 @@ INSERTS = {
     "(gen_random_uuid(), %(tenant)s, gen_random_uuid(), now(), 'closed', 'open', 'x')",
     "tenant_daily_spend": "(tenant_id, day, provider, model, requests, unpriced_requests, input_tokens, output_tokens, "
     "cost_usd) VALUES (%(tenant)s, current_date, 'x', 'x', 1, 0, 0, 0, 0)",
+    "key_monthly_use": "(key_id, month, process, tenant_id) VALUES (gen_random_uuid(), current_date, '', %(tenant)s)",
     "accounts_auditevent": "(id, tenant_id, created_at, actor_kind, actor_label, action, target_kind, target_id, "
     "target_label, changes) VALUES (gen_random_uuid(), %(tenant)s, now(), 'system', 'x', 'x', 'x', 'x', 'x', '{}')",
     "accounts_configchange": "(revision, tenant_id) VALUES (-(random() * 1e9)::bigint, %(tenant)s)",
@@ -68,7 +69,7 @@ def pair(django_db_setup: None, django_db_blocker: Any) -> Iterator[Pair]:
         pair = Pair(*(furnished(name) for name in ("wall-mine", "wall-theirs")))
         yield pair
         with as_owner(), connection.cursor() as cursor:
-            for table in ("request_log", "tenant_daily_spend", "accounts_configchange"):
+            for table in ("request_log", "tenant_daily_spend", "key_monthly_use", "accounts_configchange"):
                 cursor.execute(f"DELETE FROM {table} WHERE tenant_id = ANY(%s)", [[pair.mine.id, pair.theirs.id]])
         remove(pair.mine)
         remove(pair.theirs)
