@@ -26,7 +26,11 @@ _FAILURES = {
     408: ("TooSlow", "The request did not arrive in time, or every provider said so (`REQUEST_TIMEOUT`)."),
     413: ("TooLarge", "The body is larger than this installation takes (`BODY_TOO_LARGE`)."),
     415: ("Encoded", "The body is compressed (`UNSUPPORTED_ENCODING`)."),
-    429: ("Limited", "Every provider limits the rate at the moment (`RATE_LIMITED`); see `retry-after`."),
+    429: (
+        "Limited",
+        "The key's monthly quota is used up (`QUOTA_EXCEEDED`), or the key or every provider is limited at the moment "
+        "(`RATE_LIMITED`); see `retry-after`, and `error.nexus.limit` for a limit of the key's.",
+    ),
     500: ("Fault", "A fault of the gateway's own, with its request id in the log (`INTERNAL_ERROR`)."),
     502: (
         "ProvidersFailed",
@@ -35,8 +39,8 @@ _FAILURES = {
     ),
     503: (
         "Unavailable",
-        "The circuit of every provider is open (`NO_PROVIDER_AVAILABLE`), or the gateway is starting "
-        "(`SERVICE_STARTING`); see `retry-after`.",
+        "The circuit of every provider is open (`NO_PROVIDER_AVAILABLE`), the gateway is starting "
+        "(`SERVICE_STARTING`), or what is left of a quota cannot be told (`COUNTERS_UNAVAILABLE`); see `retry-after`.",
     ),
     504: ("ProvidersTimedOut", "The last provider did not answer in time (`PROVIDER_TIMEOUT`)."),
 }

@@ -5,17 +5,20 @@ import os
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from accounts.models import ApiKey
 from gateway.models import KeyUse
 from nexus.redis_clients import sync_client
+from tests.gateway.boards import own_server
 from tests.gateway.conftest import Client, Servers, in_force
-from tests.stack import Server, eventually
+from tests.stack import Server, Stack, eventually
 from tests.upstream import Upstream
 
 BODY: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
@@ -134,6 +137,32 @@ def test_a_killed_process_frees_its_slots(client: Client, servers: Servers) -> N
 
         asyncio.run(story())
         assert slow.stats()["requests"] == 3
+
+
+def test_without_redis_quotas_stay_exact_and_rates_are_each_processs_own(
+    client: Client, upstream: Upstream, committed: None, tmp_path: Path
+) -> None:
+    client.add_provider(upstream, name="primary")
+    with own_server() as services:
+        environment = {"REDIS_URL": services.start().redis_url}
+        stack = Stack(tmp_path / "stack", connection.settings_dict["NAME"], environment)
+        try:
+            pair = [stack.serve("all"), stack.serve("all")]
+            limit(client, pair, monthly_request_quota=60)
+            services.stop()
+            assert asyncio.run(flood(pair, client, 150, at_once=8)) == {(200, ""): 60, (429, "QUOTA_EXCEEDED"): 90}
+            checks = [httpx.get(f"{server.base_url}/readyz").json()["checks"]["limits"] for server in pair]
+            assert [check["ok"] for check in checks] == [False, False]
+            ApiKey.objects.for_tenant(client.tenant).filter(id=client.key_id).update(monthly_request_quota=None, rpm=9)
+            in_force(*pair)
+            upstream.reset()
+            minute = time.time() // 60
+            seen = asyncio.run(flood(pair, client, 40, at_once=4))
+            minutes = 1 + time.time() // 60 - minute
+            assert 18 <= seen[200, ""] <= 18 * minutes
+            assert upstream.stats()["requests"] == seen[200, ""]
+        finally:
+            stack.stop()
 
 
 def post(base_url: str, client: Client, body: Any = BODY) -> httpx.Response:
