@@ -137,7 +137,8 @@ def test_past_its_limit_records_are_dropped_and_counted_until_there_is_room(
             return spool.dropped > before
 
         await until(drops)
-        assert "The spool loses records: it has reached its size limit" in caplog.text
+        assert "The spool loses records" in caplog.text
+        assert "it has reached its size limit" in caplog.records[-1].why  # type: ignore[attr-defined]
         for path in tmp_path.glob("*.sealed"):
             path.unlink()
         await until(lambda: not drops())
@@ -198,7 +199,7 @@ def test_a_full_disk_loses_records_by_number_and_no_process(tmp_path: Path) -> N
     assert len(kept) == written - lost
     assert "n0" in kept
     assert f"n{written - 1}" in kept  # the disk has room again, and the spool goes on
-    assert "The spool loses records: [Errno 27] File too large" in ran.stderr
+    assert "The spool loses records" in ran.stderr
 
 
 WRITER = f"""
