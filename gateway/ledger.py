@@ -191,7 +191,9 @@ class Ledger:
             share.unknown_until = self._clock() + UNKNOWN_SECONDS  # the next ones do not wait for it again
             _drop([share])
             if self.quota_problem is None:
-                logger.warning("PostgreSQL does not answer (%s): quotas are what is in hand.", type(error).__name__)
+                logger.warning(
+                    "PostgreSQL does not answer: quotas are what is in hand.", extra={"why": type(error).__name__}
+                )
             self.quota_problem = f"PostgreSQL does not answer ({type(error).__name__})"
             return
         except BaseException:
@@ -303,8 +305,8 @@ class Ledger:
     def _lost(self, error: Exception) -> None:
         if self.problem is None:
             logger.warning(
-                "Redis does not answer (%s): each process counts minutes and requests at once by itself.",
-                type(error).__name__,
+                "Redis does not answer: each process counts minutes and requests at once by itself.",
+                extra={"why": type(error).__name__},
             )
         self.problem = f"Redis does not answer ({type(error).__name__}): each process counts by itself"
 
