@@ -1,26 +1,17 @@
 """Gives pages their tenant: `request.membership`, looked up when it is first used."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
 from accounts.auth import SESSION_TENANT, chosen_membership, current_membership
 from accounts.models import Membership, User
+from nexus.middleware import Middleware
 
 
-class TenantMiddleware:
+class TenantMiddleware(Middleware):
     """Costs nothing where no page asks."""
-
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         request.membership = SimpleLazyObject(lambda: _membership(request))  # type: ignore[attr-defined]  # ours

@@ -1,34 +1,26 @@
 """What every page of the console shares: the viewer's time zone, and messages that reach htmx as toasts."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.contrib.messages import get_messages
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 from django_htmx.http import trigger_client_event
+
+from nexus.middleware import Middleware
 
 ZONE_COOKIE = "tz"  # written by app.js
 TOAST_EVENT = "toast"
 _MOVES_ON = ("HX-Redirect", "HX-Refresh", "HX-Location", "Location")  # the next page shows the messages
 
 
-class ViewerZoneMiddleware:
+class ViewerZoneMiddleware(Middleware):
     """Shows times in the zone of the viewer's browser, UTC until it is known."""
-
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         zone = zone_of(request.COOKIES.get(ZONE_COOKIE, ""))
-        if iscoroutinefunction(self.get_response):
+        if self.is_async:
             return self._later(request, zone)
         with timezone.override(zone):
             response: HttpResponseBase = self.get_response(request)
@@ -40,22 +32,14 @@ class ViewerZoneMiddleware:
         return response
 
 
-class ToastMiddleware:
+class ToastMiddleware(Middleware):
     """Turns `django.contrib.messages` into an HX-Trigger header where the answer is a fragment.
 
     So a view says `messages.success(…)` once, for both its shapes.
     """
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
-
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if iscoroutinefunction(self.get_response):
+        if self.is_async:
             return self._later(request)
         return _with_toasts(request, self.get_response(request))
 

@@ -1,11 +1,9 @@
 """What every answer of Django's has in common: a request id, and errors in one shape under /v1, pages elsewhere."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable
 from uuid import UUID
 
 import psycopg
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
@@ -13,6 +11,7 @@ from django.shortcuts import render
 from nexus.errors import Conflict, Forbidden, InvalidRequest, NexusError, NotFound
 from nexus.ids import uuid7
 from nexus.logs import bound, bound_now
+from nexus.middleware import Middleware
 
 API_PREFIX = "/v1/"
 OUR_TRIGGERS = "23000"  # integrity_constraint_violation
@@ -23,20 +22,12 @@ class ServerError(NexusError):
     """A fault of our own; the log has the traceback."""
 
 
-class RequestIdMiddleware:
+class RequestIdMiddleware(Middleware):
     """Gives each request an id (UUIDv7), sent as `x-request-id` and told by the log. A client's own id is not taken."""
-
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         request.request_id = uuid7()  # type: ignore[attr-defined]  # read back by request_id()
-        if iscoroutinefunction(self.get_response):
+        if self.is_async:
             return self._later(request)
         with bound(request_id=request_id(request)):
             return self._marked(request, self.get_response(request))
