@@ -25,6 +25,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.meters import Meters, Numbers
+from nexus.lock_files import is_free
 from nexus.processes import Figures, figures
 
 logger = logging.getLogger(__name__)
@@ -168,7 +169,7 @@ def add_up(folder: Path) -> Totals:
             owner = path.stem
             if path.name == "meters.lock":
                 continue
-            if not _is_dead(path):
+            if not is_free(path):
                 living += _published(folder / f"{owner}.numbers")
                 continue
             ended.append(owner)
@@ -228,19 +229,6 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def _is_dead(lock: Path) -> bool:
-    """Whether nobody holds an owner's lock. The kernel lets it go when the process ends, however it ends."""
-    file = os.open(lock, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    else:
-        return True
-    finally:
-        os.close(file)
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.records import CircuitChanged, Finished, Started, decode
+from nexus.lock_files import is_free
 
 logger = logging.getLogger(__name__)
 
@@ -97,26 +98,10 @@ def claims(folder: Path) -> Iterator[Claim]:
         elif rest == "lock" and path.name != "shipper.lock":
             owners.setdefault(owner, [])
     for owner, paths in owners.items():
-        dead = _is_dead(folder / f"{owner}.lock")
+        dead = is_free(folder / f"{owner}.lock")
         if dead:
             # The owner may have sealed a segment between our listing and its death: look again.
             left = sorted((*folder.glob(f"{owner}.*.open"), *folder.glob(f"{owner}.*.sealed")))
             yield Claim(owner, tuple(left), owner_is_dead=True)
         elif sealed := tuple(path for path in paths if path.suffix == ".sealed"):
             yield Claim(owner, sealed, owner_is_dead=False)
-
-
-def _is_dead(lock: Path) -> bool:
-    """Whether nobody holds an owner's lock. The kernel lets it go when the process ends, however it ends."""
-    try:
-        file = os.open(lock, os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    else:
-        return True
-    finally:
-        os.close(file)
