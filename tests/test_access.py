@@ -5,14 +5,13 @@ names a new kind of object fails until FOREIGN knows how to make it.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.test import Client as Browser
-from django.urls import URLPattern, URLResolver, get_resolver
 from rest_framework.views import APIView
 
 from accounts.auth import ANY_SCOPE
@@ -24,6 +23,7 @@ from nexus.documents import openapi_document
 from nexus.ids import time_of, uuid7
 from tests.conftest import Person
 from tests.factories import make_key
+from tests.routes import every_view
 
 DATA_PLANE = {model_request, small_request}  # they check keys and scopes themselves, from the snapshot
 PUBLIC = {openapi_document}
@@ -49,19 +49,7 @@ class Route:
         return "/" + "/".join(parts)
 
 
-def views_under(prefix: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-    def walk(patterns: list[URLPattern | URLResolver], path: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-        for each in patterns:
-            here = path + str(each.pattern)
-            if isinstance(each, URLResolver):
-                yield from walk(each.url_patterns, here)
-            else:
-                yield here, each.callback
-
-    return ((path, view) for path, view in walk(get_resolver().url_patterns, "") if path.startswith(prefix))
-
-
-ROUTES = [Route(path, view.view_class) for path, view in views_under("v1/") if hasattr(view, "view_class")]
+ROUTES = [Route(path, view.view_class) for path, view in every_view("v1/") if hasattr(view, "view_class")]
 CALLS = [pytest.param(route, method, id=f"{method} {route.path}") for route in ROUTES for method in route.methods]
 
 
@@ -99,7 +87,7 @@ def test_the_table_is_not_empty() -> None:
 
 
 def test_every_view_under_v1_is_managed_the_data_planes_or_public() -> None:
-    for path, view in views_under("v1/"):
+    for path, view in every_view("v1/"):
         assert hasattr(view, "view_class") or view in DATA_PLANE | PUBLIC, path
 
 

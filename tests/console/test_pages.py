@@ -3,7 +3,6 @@
 import gzip
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +13,7 @@ from django.contrib.messages import constants
 from django.http import HttpResponse
 from django.test import Client as Browser
 from django.test import RequestFactory
-from django.urls import URLPattern, URLResolver, get_resolver, include, path
+from django.urls import include, path
 
 import nexus.urls.console
 from accounts.auth import ANY_SCOPE
@@ -26,6 +25,7 @@ from console.navigation import Entry, NavBadge
 from nexus.http import server_error
 from tests.conftest import Person
 from tests.factories import make_member
+from tests.routes import every_view
 from tests.test_access import FOREIGN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,18 +35,7 @@ INLINE = re.compile(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)|hx-on|j
 
 def routes() -> dict[str, Any]:
     """Return the views under a tenant's address, by their paths relative to it."""
-
-    def walk(patterns: list[URLPattern | URLResolver], here: str) -> Iterator[tuple[str, Any]]:
-        for each in patterns:
-            there = here + str(each.pattern)
-            if isinstance(each, URLResolver):
-                yield from walk(each.url_patterns, there)
-            else:
-                yield there, each.callback
-
-    return {
-        there.removeprefix(PREFIX): view for there, view in walk(get_resolver().url_patterns, "") if PREFIX in there
-    }
+    return {there.removeprefix(PREFIX): view for there, view in every_view() if PREFIX in there}
 
 
 ROUTES = routes()

@@ -17,7 +17,8 @@ from nexus.documents import openapi_document
 from nexus.openapi import document, error_codes
 from tests.conftest import Person
 from tests.openapi import assert_answer, assert_valid, inlined, resolved
-from tests.test_access import ROUTES, call, views_under
+from tests.routes import every_view
+from tests.test_access import ROUTES, call
 
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -36,7 +37,7 @@ def served() -> Iterator[tuple[str, str]]:
     """Yield every path and method of the API that the URL table has."""
     for route in ROUTES:
         yield from ((as_documented(route.path), method.lower()) for method in route.methods)
-    functions = [each for prefix in ("v1/", "^v1/", *OPERATORS) for each in views_under(prefix)]
+    functions = [each for prefix in ("v1/", "^v1/", *OPERATORS) for each in every_view(prefix)]
     for path, view in functions:
         if view is model_request:
             yield as_documented(path), "post"

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from django.template import engines
 from django.template.response import TemplateResponse
 from django.test import Client as Browser
 from django.test import RequestFactory
-from django.urls import URLPattern, URLResolver, get_resolver, path
+from django.urls import path
 
 from accounts import api
 from accounts.models import ApiKey, Membership, Tenant, User
@@ -32,6 +31,7 @@ from tests.conftest import Person
 from tests.database import database_urls
 from tests.factories import make_key, make_member
 from tests.gateway.test_requests_api import rows_of
+from tests.routes import every_view
 from tests.stack import ROOT, Stack
 
 UNWALLED = (
@@ -48,18 +48,6 @@ UNWALLED = (
     "theme/",  # a cookie
     "ui-kit/",  # made-up values
 )
-
-
-def every_view() -> Iterator[tuple[str, Callable[..., Any]]]:
-    def walk(patterns: list[URLPattern | URLResolver], prefix: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-        for each in patterns:
-            here = prefix + str(each.pattern)
-            if isinstance(each, URLResolver):
-                yield from walk(each.url_patterns, here)
-            else:
-                yield here, each.callback
-
-    return walk(get_resolver().url_patterns, "")
 
 
 def test_every_view_is_behind_the_wall_but_for_those_that_serve_no_tenant() -> None:
