@@ -70,33 +70,40 @@ class DataPlane:
         )
         self._roles: tuple[str, ...] | None = None  # what the database's roles lack; None before the first load
         self._started_at = time.time()
-        self._starting = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
         self._started = False
 
     async def start(self) -> None:
-        async with self._starting:
-            if self._started:
-                return
-            self.spool.open()
-            self.spool.start(asyncio.get_running_loop())
-            await self.circuits.start()
-            await self.ledger.start()
-            await self.snapshots.start()
-            self.publisher.start(asyncio.get_running_loop())
-            self._started = True
+        """Start once, however many ask; who asked may go away meanwhile. Raises OSError without a spool; ask again."""
+        if self._started:
+            return
+        if self._starting is None or (self._starting.done() and self._starting.exception() is not None):
+            self._starting = asyncio.create_task(self._start())
+        # A client that hangs up cancels the view that waits here, and must not leave half a data plane behind.
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        self.spool.open()
+        self.spool.start(asyncio.get_running_loop())
+        await self.circuits.start()
+        await self.ledger.start()
+        await self.snapshots.start()
+        self.publisher.start(asyncio.get_running_loop())
+        self._started = True
 
     async def stop(self) -> None:
-        async with self._starting:
-            if not self._started:
-                return
-            self._started = False
-            self.publisher.stop()
-            await self.snapshots.stop()
-            await self.circuits.stop()
-            await self.transport.close()
-            # Before the spool is closed: from then on the shipper takes this process for ended.
-            await self.ledger.stop()
-            self.spool.close()
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
+        if not self._started:
+            return
+        self._started = False
+        self.publisher.stop()
+        await self.snapshots.stop()
+        await self.circuits.stop()
+        await self.transport.close()
+        # Before the spool is closed: from then on the shipper takes this process for ended.
+        await self.ledger.stop()
+        self.spool.close()
 
     @property
     def started(self) -> bool:

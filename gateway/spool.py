@@ -79,11 +79,16 @@ class Spool:
         return len(self._in_flight)
 
     def open(self) -> None:
-        """Take the folder into use. Raises OSError where it cannot be written."""
+        """Take the folder into use. Raises OSError where it cannot be written, and may be asked again."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(self._folder / f"{self.owner}.lock", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._segment = self._create()
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._segment = self._create()
+        except OSError:
+            os.close(self._lock)
+            self._lock = -1
+            raise
         self._next = self._disk.submit(self._create)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:

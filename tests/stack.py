@@ -104,7 +104,10 @@ class Server(Process):
             except httpx.TransportError:
                 return False
 
-        eventually(ready, seconds=30, what=f"the start of {self._arguments}")
+        try:
+            eventually(ready, seconds=60, what=f"the start of {self._arguments}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.log.read_text()[-3000:]}") from None
 
 
 class ForeignServer(Server):
