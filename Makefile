@@ -1,6 +1,6 @@
 # Everything a developer or a first-time user types. Needs make and a Python 3.12 or newer, which `setup` finds by itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test bench lint fmt types check lock
+.PHONY: help setup setup-dev run test chaos bench lint fmt types check lock
 
 # The checks import the settings, which want secrets; they open no database.
 CHECKING = SECRET_KEY=only-for-checks NEXUS_ENCRYPTION_KEYS= DATABASE_URL=postgres://nobody@/none \
@@ -21,6 +21,9 @@ run: setup ## everything on http://127.0.0.1:8000 until Ctrl-C; ARGS="--port 900
 test: setup-dev ## the whole suite with branch coverage, on servers and a browser of its own; ARGS="-k circuit"
 	@browser=$$(scripts/browser) && \
 		BROWSER_PATH="$$browser" exec .venv/bin/python -m pytest --cov --cov-report=term $(ARGS)
+
+chaos: setup-dev ## the long outages under load, figures to reports/; ARGS="-k postgres"
+	@exec .venv/bin/python -m pytest -m chaos $(ARGS)
 
 bench: setup ## measure beside nginx, into bench/results; BENCH_ARGS="--scen n16 --rounds 1", BENCH_PEERS=1, BENCH_FULL=1
 	@BENCH_ARGS='$(BENCH_ARGS)' scripts/bench-tools && exec .venv/bin/python -m bench $(BENCH_ARGS)
