@@ -45,14 +45,41 @@ class TooManyRequests(NexusError):
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """A serializer that refuses members it does not know, by name."""
+    """A serializer that refuses members it does not know, by name, and in JSON a value of another kind.
+
+    In a query everything is text; in a body `parsed` asks for JSON's own kinds, where REST framework would take 7 for
+    "7" and "yes" for true.
+    """
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
             unknown = sorted(set(map(str, data)) - set(self.fields))
             if unknown:
                 raise serializers.ValidationError({unknown[0]: ["This member is not known here."]})
+            if self.context.get("json"):
+                for name, field in self.fields.items():
+                    if fault := _wrong_kind(field, data.get(name)):
+                        raise serializers.ValidationError({name: [fault]})
         return super().to_internal_value(data)
+
+
+def _wrong_kind(field: serializers.Field[Any, Any, Any, Any], value: Any) -> str | None:
+    """Return what is wrong with a value's kind. null is the field's own to judge, and so is what is not named here."""
+    match field, value:
+        case _, None:
+            return None
+        case serializers.BooleanField(), _:
+            return None if isinstance(value, bool) else "This must be true or false."
+        case serializers.IntegerField(), _:
+            is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+            return None if is_whole and not isinstance(value, bool) else "This must be a whole number."
+        case ((serializers.CharField() | serializers.DateTimeField() | serializers.ChoiceField()), _):
+            return None if isinstance(value, str) else "This must be a text."
+        case serializers.ListField(child=child), list():
+            return next(filter(None, (_wrong_kind(child, each) for each in value)), None)
+        case serializers.DictField(child=child), dict():
+            return next(filter(None, (_wrong_kind(child, each) for each in value.values())), None)
+    return None
 
 
 class PageQuery(StrictSerializer):
@@ -72,7 +99,7 @@ def parsed(serializer: type[StrictSerializer], request: Request, *, partial: boo
         raise InvalidRequest("The body is nested too deeply.") from None
     if not isinstance(given, Mapping):
         raise InvalidRequest("The body must be a JSON object.")
-    reader = serializer(data=given, partial=partial)
+    reader = serializer(data=given, partial=partial, context={"json": True})
     reader.is_valid(raise_exception=True)
     return dict(reader.validated_data)
 

@@ -94,6 +94,31 @@ def test_a_name_the_database_cannot_hold_is_refused_before_it(ada: Person, name:
     assert_error(answer, 400, "INVALID_REQUEST", "invalid_request_error", param="name")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "param"),
+    [
+        ("POST", "/v1/keys", {"name": 7, "scopes": []}, "name"),
+        ("POST", "/v1/keys", {"name": "x", "scopes": [7]}, "scopes"),
+        ("POST", "/v1/keys", {"name": "x", "scopes": [], "monthly_request_quota": "5"}, "monthly_request_quota"),
+        ("POST", "/v1/keys", {"name": "x", "scopes": [], "monthly_request_quota": True}, "monthly_request_quota"),
+        ("POST", "/v1/keys", {"name": "x", "scopes": [], "expires_at": 4_070_908_800}, "expires_at"),
+        ("PATCH", "/v1/settings", {"log_content": "yes"}, "log_content"),
+        ("PATCH", "/v1/settings", {"log_content": 1}, "log_content"),
+        ("PATCH", "/v1/settings", {"max_attempts": 2.5}, "max_attempts"),
+        ("PATCH", "/v1/settings", {"default_embedding": 0}, "default_embedding"),
+        ("PATCH", "/v1/settings", {"routing_strategy": ["priority"]}, "routing_strategy"),
+        ("POST", "/v1/providers", {"name": "x", "family": "openai", "models": {"a": 0}}, "models"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_by_name(ada: Person, method: str, path: str, body: Any, param: str) -> None:
+    answer = call(ada.key, method, path, body)
+    assert_error(answer, 400, "INVALID_REQUEST", "invalid_request_error", param=param)
+
+
+def test_a_whole_number_may_be_written_with_a_point(ada: Person) -> None:
+    assert call(ada.key, "PATCH", "/v1/settings", {"max_attempts": 3.0}).json()["max_attempts"] == 3
+
+
 @pytest.mark.parametrize("limit", ["\u00b2", "\u0663", "-1", "1e2", "99999999999999999999", ""])
 def test_a_limit_in_other_digits_is_refused(ada: Person, limit: str) -> None:
     answer = call(ada.key, "GET", f"/v1/keys?limit={limit}")
