@@ -19,6 +19,14 @@ _ROUTED = {
     "x-nexus-overhead-ms": {"type": "number", "description": "Milliseconds that the gateway took.", "minimum": 0},
     "x-nexus-cost-usd": text("What it cost, a decimal; not on streams, nor where no price is known."),
     "x-nexus-simulated": text("`true`: a simulator answered, no model."),
+    # Those of limits are on answers to keys that have the limit.
+    "x-nexus-quota-remaining": whole("Requests that are left of the month.", minimum=0),
+    "x-ratelimit-limit-requests": whole("The key's `rpm`.", minimum=1),
+    "x-ratelimit-remaining-requests": whole("What is left of it.", minimum=0),
+    "x-ratelimit-reset-requests": text("How long until the minute is over: `17s`."),
+    "x-ratelimit-limit-tokens": whole("The key's `tpm`.", minimum=1),
+    "x-ratelimit-remaining-tokens": whole("What is left of it.", minimum=0),
+    "x-ratelimit-reset-tokens": text("How long until the minute is over: `17s`."),
 }
 # What the data plane's own errors are called: they have headers that the management API's have not.
 _FAILURES = {

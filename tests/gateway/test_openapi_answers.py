@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from accounts.models import ApiKey
 from gateway.openapi_shapes import EXAMPLES
 from nexus.openapi import document
 from tests.gateway.conftest import Client, Servers, in_force
@@ -81,6 +82,17 @@ def test_failures_of_providers_are_as_described(
     upstream.script(fault, repeat=True)
     path, body = "/v1/chat/completions", {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
     check(httpx.post(f"{base_url}{path}", json=body, headers=routed.headers), "POST", path, status)
+
+
+def test_limits_are_as_described(base_url: str, routed: Client, servers: Servers) -> None:
+    ApiKey.objects.filter(id=routed.key_id).update(monthly_request_quota=1, rpm=100, tpm=100_000, max_concurrent=5)
+    in_force(servers.door, servers.twin)
+    path, body = "/v1/chat/completions", {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
+    for status in (200, 429):
+        answer = httpx.post(f"{base_url}{path}", json=body, headers=routed.headers)
+        check(answer, "POST", path, status)
+        assert {"x-nexus-quota-remaining", "x-ratelimit-limit-tokens"} <= set(answer.headers)
+    assert answer.json()["error"]["code"] == "QUOTA_EXCEEDED"
 
 
 def test_models_and_probes_are_as_described(base_url: str, routed: Client) -> None:
