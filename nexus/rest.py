@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from math import ceil
 from typing import Any
@@ -59,27 +59,34 @@ class StrictSerializer(serializers.Serializer[Any]):
             if self.context.get("json"):
                 for name, field in self.fields.items():
                     if fault := _wrong_kind(field, data.get(name)):
-                        raise serializers.ValidationError({name: [fault]})
+                        raise serializers.ValidationError({name: fault})
         return super().to_internal_value(data)
 
 
-def _wrong_kind(field: serializers.Field[Any, Any, Any, Any], value: Any) -> str | None:
-    """Return what is wrong with a value's kind. null is the field's own to judge, and so is what is not named here."""
+def _wrong_kind(field: serializers.Field[Any, Any, Any, Any], value: Any) -> Any:
+    """Return what is wrong with a value's kind, as REST framework tells it: a list of faults, or those of its members.
+
+    None is as it should be. null is the field's own to judge, and so are the fields that are not named here.
+    """
     match field, value:
         case _, None:
             return None
         case serializers.BooleanField(), _:
-            return None if isinstance(value, bool) else "This must be true or false."
+            return None if isinstance(value, bool) else ["This must be true or false."]
         case serializers.IntegerField(), _:
             is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-            return None if is_whole and not isinstance(value, bool) else "This must be a whole number."
+            return None if is_whole and not isinstance(value, bool) else ["This must be a whole number."]
         case ((serializers.CharField() | serializers.DateTimeField() | serializers.ChoiceField()), _):
-            return None if isinstance(value, str) else "This must be a text."
+            return None if isinstance(value, str) else ["This must be a text."]
         case serializers.ListField(child=child), list():
-            return next(filter(None, (_wrong_kind(child, each) for each in value)), None)
+            return _wrong_members(child, enumerate(value))
         case serializers.DictField(child=child), dict():
-            return next(filter(None, (_wrong_kind(child, each) for each in value.values())), None)
+            return _wrong_members(child, value.items())
     return None
+
+
+def _wrong_members(field: serializers.Field[Any, Any, Any, Any], members: Iterable[tuple[Any, Any]]) -> Any:
+    return next(({name: fault} for name, value in members if (fault := _wrong_kind(field, value))), None)
 
 
 class PageQuery(StrictSerializer):

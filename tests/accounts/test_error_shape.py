@@ -98,7 +98,7 @@ def test_a_name_the_database_cannot_hold_is_refused_before_it(ada: Person, name:
     ("method", "path", "body", "param"),
     [
         ("POST", "/v1/keys", {"name": 7, "scopes": []}, "name"),
-        ("POST", "/v1/keys", {"name": "x", "scopes": [7]}, "scopes"),
+        ("POST", "/v1/keys", {"name": "x", "scopes": ["keys:read", 7]}, "scopes.1"),
         ("POST", "/v1/keys", {"name": "x", "scopes": [], "monthly_request_quota": "5"}, "monthly_request_quota"),
         ("POST", "/v1/keys", {"name": "x", "scopes": [], "monthly_request_quota": True}, "monthly_request_quota"),
         ("POST", "/v1/keys", {"name": "x", "scopes": [], "expires_at": 4_070_908_800}, "expires_at"),
@@ -107,7 +107,7 @@ def test_a_name_the_database_cannot_hold_is_refused_before_it(ada: Person, name:
         ("PATCH", "/v1/settings", {"max_attempts": 2.5}, "max_attempts"),
         ("PATCH", "/v1/settings", {"default_embedding": 0}, "default_embedding"),
         ("PATCH", "/v1/settings", {"routing_strategy": ["priority"]}, "routing_strategy"),
-        ("POST", "/v1/providers", {"name": "x", "family": "openai", "models": {"a": 0}}, "models"),
+        ("POST", "/v1/providers", {"name": "x", "family": "openai", "models": {"a": 0}}, "models.a"),
     ],
 )
 def test_a_value_of_another_kind_is_refused_by_name(ada: Person, method: str, path: str, body: Any, param: str) -> None:
