@@ -13,7 +13,7 @@ from gateway.outcome import CLIENT_GONE, Outcome
 from gateway.providers.base import Failure, FailureKind, StreamDecoder
 from gateway.snapshot import Route
 from gateway.transport import Response
-from gateway.transport_errors import ReadTimedOut, TransportError
+from gateway.transport_errors import ReadTimedOut, ServiceStops, TransportError
 
 DRAIN_SECONDS = 1.0  # how long the rest of a finished body may take for its connection to be kept
 
@@ -22,8 +22,8 @@ class AnswerStream:
     """Reads the upstream event by event. Read it with `next()` until it returns b"", or `close()` it."""
 
     __slots__ = (
-        "_block", "_circuits", "_decoder", "_ends_by", "_idle", "_loop", "_outcome", "_over", "_permit", "_response",
-        "_route",
+        "_among", "_block", "_circuits", "_decoder", "_ends_by", "_idle", "_loop", "_outcome", "_over", "_permit",
+        "_response", "_route", "_stopping",
     )  # fmt: skip
 
     def __init__(
@@ -32,6 +32,7 @@ class AnswerStream:
         route: Route,
         permit: Permit,
         *,
+        among: set["AnswerStream"],
         response: Response,
         decoder: StreamDecoder,
         outcome: Outcome,
@@ -49,6 +50,9 @@ class AnswerStream:
         self._idle = idle_seconds
         self._ends_by = ends_by
         self._over = False
+        self._stopping = False
+        self._among = among  # the streams that run
+        among.add(self)
         self._loop = asyncio.get_running_loop()
 
     async def next(self) -> bytes:
@@ -112,17 +116,26 @@ class AnswerStream:
     def go_on(self) -> None:
         self._response.go_on()
 
+    def interrupt(self) -> None:
+        """The process must end: the stream is broken off as one whose provider fails, but for the blame."""
+        self._stopping = True
+        self._response.fail(ServiceStops("The gateway is stopping."))
+
     def close(self) -> None:
         """The client has gone: cancel the upstream call and record what was seen so far."""
         if self._over:
             return
-        self._over = True
+        self._end()
         self._response.close()
         self._settle()
         self._outcome.close(CLIENT_GONE, error_class="client_gone", retryable=False)
 
-    async def _finished(self) -> None:
+    def _end(self) -> None:
         self._over = True
+        self._among.discard(self)
+
+    async def _finished(self) -> None:
+        self._end()
         self._response.release_when_done(DRAIN_SECONDS)
         self._settle()
         self._outcome.close(200)
@@ -131,16 +144,17 @@ class AnswerStream:
     async def _interrupted(self, failure: Failure | None) -> bytes:
         """End the stream with one error event: no finish reason, no end marker."""
         failure = failure or Failure(FailureKind.TRUNCATED, "The provider's stream ended without its end marker.")
-        self._over = True
+        self._end()
         self._response.close()
         error = StreamInterrupted(
-            "The provider's answer broke off; what came before is not whole. Send the request again.",
+            f"{'The gateway is stopping' if self._stopping else 'The provider broke off'}; "
+            "what came before is not whole. Send the request again.",
             provider=self._route.family,
             reason=failure.fate,
         )
         self._settle()
         self._outcome.close(error.status, error=error, error_class=failure.word or failure.kind.value, retryable=True)
-        await self._report(Result.FAILURE, f"stream {failure.fate}")
+        await self._report(Result.NEUTRAL if self._stopping else Result.FAILURE, f"stream {failure.fate}")
         return sse.encode(msgspec.json.encode(error.body(self._outcome.id)))
 
     def _settle(self) -> None:

@@ -17,7 +17,7 @@ from gateway.request_head import RequestHead
 from gateway.schema import SCOPES, Endpoint, parse
 from gateway.snapshot import Caller, Snapshot, SnapshotKeeper
 from gateway.spool import Spool
-from nexus.errors import InvalidApiKey, NexusError, ScopeRequired
+from nexus.errors import InvalidApiKey, NexusError, ScopeRequired, ServiceStopping
 
 logger = logging.getLogger(__name__)
 _BEARER = b"Bearer "
@@ -71,6 +71,8 @@ class Pipeline:
             outcome.close(error.status, error=error, retryable=_retryable(error.status))
             return error_reply(error, outcome)
         except asyncio.CancelledError:
+            if self.relay.stopping:
+                return _stopped(outcome)
             outcome.close(CLIENT_GONE, error_class="client_gone", retryable=False)
             raise
         except Exception:
@@ -80,6 +82,16 @@ class Pipeline:
             fault = InternalError("NEXUS failed on this request. Its log tells more under the request id.")
             outcome.close(fault.status, error=fault, retryable=True)
             return error_reply(fault, outcome)
+
+
+def _stopped(outcome: Outcome) -> Reply:
+    """Answer a request that was cancelled because the process must stop."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
+    error = ServiceStopping()
+    outcome.close(error.status, error=error, retryable=True)
+    return error_reply(error, outcome)
 
 
 def authenticate(snapshot: Snapshot, authorization: bytes) -> Caller:

@@ -52,8 +52,8 @@ def small_answer(plane: DataPlane, method: str, path: str, authorization: bytes)
             return json_reply(200, {"status": "ok"}, outcome, _FRESH)
         if path == "/readyz":
             health = plane.health()
-            ready = health["configuration"]["ok"]
-            body = {"status": "ready" if ready else "not ready", "checks": health}
+            ready = health["configuration"]["ok"] and not plane.draining
+            body = {"status": "stopping" if plane.draining else "ready" if ready else "not ready", "checks": health}
             return json_reply(200 if ready else 503, body, outcome, _FRESH)
         caller = authenticate(plane.snapshots.current, authorization)
         if path == _MODELS:

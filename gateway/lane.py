@@ -94,7 +94,9 @@ class LaneProtocol(GuardedHttpProtocol):
         if self.expect_100_continue:
             return False  # it waits to be told to go on, which uvicorn's cycle does
         head = read_head(self.headers, max_body_bytes=self._limits.body_bytes)
-        exchange = self._exchange = Exchange(endpoint, head, keep_alive=parser.should_keep_alive())
+        exchange = self._exchange = Exchange(
+            endpoint, head, keep_alive=self._drained_at is None and parser.should_keep_alive()
+        )
         fault = self.head_fault() or head.fault
         self.head_is_complete()
         if fault is not None:
@@ -149,16 +151,11 @@ class LaneProtocol(GuardedHttpProtocol):
             self._stream.go_on()
 
     @override
-    def shutdown(self) -> None:
-        """Called when the server stops: an answer under way is finished first."""
-        exchange = self._exchange
-        if exchange is not None and exchange.task is not None:
-            exchange.keep_alive = False
-            # Past the time of grace the server ends the tasks that it knows.
-            self.tasks.add(exchange.task)
-            exchange.task.add_done_callback(self.tasks.discard)
+    def make_last(self) -> None:
+        if self._exchange is not None:
+            self._exchange.keep_alive = False
         else:
-            super().shutdown()
+            super().make_last()
 
     @override
     def refuse(self, error: NexusError) -> None:

@@ -72,6 +72,7 @@ class DataPlane:
         self._started_at = time.time()
         self._starting: asyncio.Task[None] | None = None
         self._started = False
+        self.draining = False
 
     async def start(self) -> None:
         """Start once, however many ask; who asked may go away meanwhile. Raises OSError without a spool; ask again."""
@@ -108,6 +109,14 @@ class DataPlane:
     @property
     def started(self) -> bool:
         return self._started
+
+    def drain(self) -> None:
+        """The process is about to stop: /readyz says so, and what runs goes on."""
+        self.draining = True
+
+    def interrupt(self) -> None:
+        """The time of grace is over: end what runs, in words."""
+        self.pipeline.relay.stop()
 
     def knows(self, authorization: bytes) -> bool:
         """Whether a request comes from a live key; for a first look, the pipeline decides."""

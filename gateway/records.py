@@ -55,7 +55,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
 
     plan: Plan
     draws: list[float] = []
-    ended: str = "answered"  # or: rejected, exhausted, deadline, budget, client_gone
+    ended: str = "answered"  # or: rejected, exhausted, deadline, budget, client_gone, service_stopping
 
 
 class RouteFacts(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -78,7 +78,9 @@ class Relay:
     circuits: CircuitBoard
     limits: Limits
     random: Random = field(default_factory=Random)
-    under_way: int = 0  # requests
+    under_way: set[asyncio.Task[Any]] = field(default_factory=set)  # requests, until their answer begins
+    streams: set[AnswerStream] = field(default_factory=set)
+    stopping: bool = False  # the process must end now
     repeating: int = 0  # those of them that ask a provider again
 
     async def answer(self, caller: Caller, request: ModelRequest, outcome: Outcome) -> Reply:
@@ -90,15 +92,25 @@ class Relay:
                 "GET /v1/models lists those that are served.",
                 param="model",
             )
-        self.under_way += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self.under_way.add(task)
         try:
             return await _Journey(self, caller, request, outcome, routes).run()
         finally:
-            self.under_way -= 1
+            self.under_way.discard(task)
 
     def may_repeat(self) -> bool:
         """Whether one more request may ask a provider again now."""
-        return self.repeating < max(REPEATS_AT_LEAST, REPEAT_SHARE * self.under_way)
+        return self.repeating < max(REPEATS_AT_LEAST, REPEAT_SHARE * len(self.under_way))
+
+    def stop(self) -> None:
+        """End what runs: requests are answered with an error, streams end with an error event."""
+        self.stopping = True
+        for stream in list(self.streams):
+            stream.interrupt()
+        for task in list(self.under_way):
+            task.cancel()
 
 
 class _Journey:
@@ -213,8 +225,9 @@ class _Journey:
         except BaseException:
             # The client left, or the process is stopping: the upstream call ends with us and decides nothing.
             outcome.upstream_seconds += time.perf_counter() - sent
-            self._note(route, permit, "client_gone", None)
-            self._ended("client_gone")
+            fate = "service_stopping" if self.relay.stopping else "client_gone"
+            self._note(route, permit, fate, None)
+            self._ended(fate)
             if response is not None:
                 response.close()
             if permit.is_probe:
@@ -279,6 +292,7 @@ class _Journey:
             self.circuits,
             route,
             permit,
+            among=self.relay.streams,
             response=response,
             decoder=decoder,
             outcome=outcome,

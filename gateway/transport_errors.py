@@ -56,5 +56,11 @@ class ConnectionBroken(TransportError):
         self.response_started = response_started
 
 
+class ServiceStops(TransportError):
+    """Not the upstream's failure: this process must end."""
+
+    error_class = "service_stopping"
+
+
 class BadResponse(TransportError):
     error_class = "bad_response"

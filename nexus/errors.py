@@ -106,6 +106,17 @@ class RequestTimeout(NexusError):
     status = 408
 
 
+class ServiceStopping(NexusError):
+    code = "SERVICE_STOPPING"
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This process of the gateway must stop before it has an answer. Send the request again.",
+            headers={"retry-after": "1"},
+        )
+
+
 class MethodNotAllowed(NexusError):
     code = "METHOD_NOT_ALLOWED"
     status = 405

@@ -24,12 +24,14 @@ from nexus.errors import (
     MethodNotAllowed,
     NexusError,
     RequestTimeout,
+    ServiceStopping,
     UnsupportedEncoding,
 )
 from nexus.ids import uuid7_text
 
 SWEEP_SECONDS = 1.0
 LINGER_SECONDS = 2.0
+QUIET_SECONDS = 2.0  # without a request, after which a stopping process closes a connection
 MAX_DISCARDED_BYTES = 32 * 1024 * 1024
 FRAMING_PER_BODY_BYTE = 8  # a chunk of one byte needs six around it
 PLAIN_ENCODINGS = frozenset((b"", b"identity"))
@@ -72,6 +74,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._deaf = False  # what comes in is no request any more
         self._discarded_bytes = 0
+        self._drained_at: float | None = None
 
     # --- asyncio.Protocol
 
@@ -154,6 +157,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         if fault is None:
             super().on_headers_complete()
             self.head_is_complete()
+            if self._drained_at is not None:
+                self.cycle.keep_alive = False
         else:
             self.refuse(fault)
 
@@ -277,6 +282,37 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             seconds = self._limits.seconds + self._body_bytes / self._limits.body_bytes_per_second
             return waited > seconds and not self.pipeline  # one that waits for its turn is not read meanwhile
         return self._phase is Phase.IDLE and waited > self.timeout_keep_alive
+
+    # --- the end of the process
+
+    def drain(self, now: float) -> None:
+        """Called by a stopping server, again and again: what runs is the last, and a quiet connection is closed.
+
+        Quiet is not closed at once: a request may be on its way, and a client in the middle of its work will send one
+        soon, whose answer tells it to go elsewhere.
+        """
+        if self._drained_at is None:
+            self._drained_at = now
+            self.make_last()
+        elif self.waits_for_request and now - max(self._since, self._drained_at) > QUIET_SECONDS:
+            self.close_gently()
+
+    @property
+    def waits_for_request(self) -> bool:
+        """Whether not a byte of a request has come since the last answer."""
+        return not self._deaf and (self._phase is Phase.IDLE or (self._phase is Phase.HEAD and self._head_bytes == 0))
+
+    def make_last(self) -> None:
+        """Close the connection after the answer to what runs now."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+
+    def give_notice(self) -> None:
+        """Answer a request that is not here to its end by the end of the process."""
+        if self.waits_for_request:
+            self.close_gently()
+        elif self._phase in (Phase.HEAD, Phase.BODY):
+            self.refuse(ServiceStopping())
 
     def give_up(self) -> None:
         """End a connection that is overdue."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from nexus.embedded import Endpoints, Services, run_directory
 from nexus.serving import manage
-from nexus.supervisor import ChildSpec, Supervisor
+from nexus.supervisor import STOP_SECONDS, ChildSpec, Supervisor
 
 _SIMULATED_FAMILIES = ("openai", "openai_compatible")
 _MOST_DEFAULT_WORKERS = 2
@@ -137,9 +137,13 @@ def background_specs(
     ]
 
 
-def supervisor(children: Sequence[ChildSpec], services: Services) -> Supervisor:
+def supervisor(children: Sequence[ChildSpec], services: Services, *, drain_seconds: float) -> Supervisor:
     """Return the supervisor of these children and of the embedded servers, which run already."""
-    found = Supervisor(children, foundations=[ServerProcess(services, name) for name in services.names])
+    found = Supervisor(
+        children,
+        foundations=[ServerProcess(services, name) for name in services.names],
+        grace_seconds=drain_seconds + STOP_SECONDS,
+    )
     for name, process in services.processes.items():
         found.adopt(name, process)
     return found

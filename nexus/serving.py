@@ -8,23 +8,31 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, cast
+from typing import NoReturn, cast
 
 import uvicorn
 
+from nexus.draining import DrainingServer
+from nexus.guarded_http import GuardedHttpProtocol
 from nexus.listeners import BACKLOG
 from nexus.supervisor import ChildSpec
 
 APPLICATIONS = {"runtime": "nexus.asgi:runtime", "console": "nexus.asgi:console", "all": "nexus.asgi:application"}
-SHUTDOWN_SECONDS = 30  # for streams that run when the process is told to stop
 _KEEP_ALIVE_SECONDS = 75  # longer than clients keep an idle connection, so that it is they who close it
 _MANAGE = Path(__file__).resolve().parents[1] / "manage.py"
 
 
 def serve(
-    role: str, listener: socket.socket, *, protocol: Callable[..., Any], trusted_proxies: Sequence[str] = ()
+    role: str,
+    listener: socket.socket,
+    *,
+    protocol: Callable[..., GuardedHttpProtocol],
+    drain_seconds: float,
+    on_drain: Callable[[], None],
+    on_grace_end: Callable[[], None],
+    trusted_proxies: Sequence[str] = (),
 ) -> None:
-    """Serve a role's application until SIGTERM or SIGINT; running requests and streams are finished first.
+    """Serve a role's application until SIGTERM or SIGINT; then see nexus/draining.py.
 
     `protocol` is called for each connection, as uvicorn's own would be.
     Who a client is, X-Forwarded-For says only for a connection from one of `trusted_proxies` (addresses or networks).
@@ -47,11 +55,11 @@ def serve(
         date_header=True,
         backlog=BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         proxy_headers=bool(believed),
         forwarded_allow_ips=believed,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    server = DrainingServer(config, grace_seconds=drain_seconds, on_drain=on_drain, on_grace_end=on_grace_end)
+    server.run(sockets=[listener])
 
 
 def _spare_the_garbage_collector() -> None:

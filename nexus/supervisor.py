@@ -21,6 +21,7 @@ from nexus.processes import ends_with_parent
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 30.0
+STOP_SECONDS = 10.0  # that a child may take to end beside the time in which it drains
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

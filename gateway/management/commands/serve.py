@@ -3,7 +3,6 @@
 import os
 import socket
 from argparse import ArgumentParser
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ from django.core.management.base import BaseCommand, CommandError
 
 from gateway.lane import lane_protocol
 from gateway.plane import data_plane
-from nexus.guarded_http import ClientLimits, GuardedHttpProtocol, guarded_protocol
+from nexus.guarded_http import ClientLimits, guarded_protocol
 from nexus.listeners import CannotListen, inherited, listen_on_path, listen_on_port
 from nexus.serving import APPLICATIONS, serve, worker_specs
-from nexus.supervisor import Supervisor
+from nexus.supervisor import STOP_SECONDS, Supervisor
 
 
 class Command(BaseCommand):
@@ -38,16 +37,21 @@ class Command(BaseCommand):
             listener = _listener(**options)
         except CannotListen as error:
             raise CommandError(str(error)) from None
-        if workers == 1:
-            serve(role, listener, protocol=_protocol(role), trusted_proxies=settings.NEXUS_TRUSTED_PROXIES)
+        if workers > 1:
+            specs = worker_specs(role, listener, workers=workers, env=os.environ)
+            Supervisor(specs, grace_seconds=settings.NEXUS_DRAIN_SECONDS + STOP_SECONDS).run()
             return
-        Supervisor(worker_specs(role, listener, workers=workers, env=os.environ)).run()
-
-
-def _protocol(role: str) -> Callable[..., GuardedHttpProtocol]:
-    """Return the HTTP protocol of a role: the data plane's has a lane of its own."""
-    limits = ClientLimits(settings.NEXUS_MAX_BODY_BYTES, seconds=settings.NEXUS_CLIENT_SECONDS)
-    return guarded_protocol(limits) if role == "console" else lane_protocol(data_plane(), limits)
+        limits = ClientLimits(settings.NEXUS_MAX_BODY_BYTES, seconds=settings.NEXUS_CLIENT_SECONDS)
+        plane = data_plane()  # the data plane has a lane of its own; a console may have some of its requests too
+        serve(
+            role,
+            listener,
+            protocol=guarded_protocol(limits) if role == "console" else lane_protocol(plane, limits),
+            drain_seconds=settings.NEXUS_DRAIN_SECONDS,
+            on_drain=plane.drain,
+            on_grace_end=plane.interrupt,
+            trusted_proxies=settings.NEXUS_TRUSTED_PROXIES,
+        )
 
 
 def _listener(*, host: str, port: int, uds: Path | None, fd: int | None, **_others: Any) -> socket.socket:

@@ -54,7 +54,8 @@ class Command(BaseCommand):
                     *worker_specs("runtime", listener, workers=workers, env=env),
                     *launch.background_specs(env, data_dir=data_dir, simulators=simulators, owner_database_url=owner),
                 ]
-                self._supervise(launch.supervisor(children, services), host, port, demo)
+                supervisor = launch.supervisor(children, services, drain_seconds=settings.NEXUS_DRAIN_SECONDS)
+                self._supervise(supervisor, host, port, demo)
         except (ServicesError, CannotListen, launch.CannotPrepare) as error:
             raise CommandError(str(error)) from None
         except KeyboardInterrupt:
