@@ -188,7 +188,10 @@ class ApiKey(TenantOwned):
 
 
 class AuditEvent(models.Model):
-    """Who did what, when, from where. Append-only: a trigger refuses UPDATE, DELETE and TRUNCATE."""
+    """Who did what, when, from where. Append-only: a trigger refuses UPDATE, DELETE and TRUNCATE.
+
+    Each row is a link of its tenant's chain, so that what is done past the triggers shows: `manage.py verify_audit`.
+    """
 
     database_privileges: ClassVar = Privileges(app=APPEND, tenant=APPEND)
 
@@ -213,6 +216,45 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.target_kind} {self.target_id}"
+
+
+class AuditLink(models.Model):
+    """The place of an audit row in its tenant's chain. Made at the commit by a trigger, which alone may write here.
+
+    `hash` is that of the row, its place and the hash before it (accounts/audit_chain.py). Append-only, as the log is.
+    """
+
+    database_privileges: ClassVar = Privileges(app=READ, tenant=READ)
+
+    event_id = models.UUIDField(primary_key=True)
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.DO_NOTHING, null=True, related_name="+", db_constraint=False, db_index=False
+    )
+    place = models.BigIntegerField()  # 1 is the first
+    chained_at = models.DateTimeField()  # by the database's clock, which no writer of a row can set
+    previous_hash = models.CharField(max_length=64)
+    hash = models.CharField(max_length=64)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "place"], nulls_distinct=False, name="one_row_per_place")
+        ]
+
+    def __str__(self) -> str:
+        return f"row {self.place} of the chain"
+
+
+class AuditHead(models.Model):
+    """Where a chain of audit rows ends. Its id is the tenant's, or the nil UUID for rows of the installation."""
+
+    database_privileges: ClassVar = Privileges(app=READ, tenant=NOTHING)
+
+    id = models.UUIDField(primary_key=True)
+    length = models.BigIntegerField()
+    hash = models.CharField(max_length=64)
+
+    def __str__(self) -> str:
+        return f"{self.length} rows"
 
 
 class ConfigRevision(models.Model):

@@ -60,7 +60,8 @@ def one_role(as_role: Roles) -> Iterator[dict[str, str]]:
     owner.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     urls = database_urls(name)
     yield dict.fromkeys(urls, "") | {"DATABASE_URL": urls["NEXUS_OWNER_DATABASE_URL"]}
-    owner.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    # Sessions of other roles may take a moment to end, and only a superuser may end them.
+    as_role("administrator").execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def manage(environment: dict[str, str], *arguments: str) -> str:

@@ -26,7 +26,7 @@ from tests.walls.conftest import Connection, Roles, remove
 
 DENIED = psycopg.errors.InsufficientPrivilege
 # Rows that are the installation's, not a tenant's. A model that is neither here nor a tenant's is a mistake.
-INSTALLATION_WIDE = {"accounts.User", "accounts.ConfigRevision"}
+INSTALLATION_WIDE = {"accounts.User", "accounts.ConfigRevision", "accounts.AuditHead"}
 
 INSERTS = {
     "gateway_provider": "(id, tenant_id, name, family, base_url, api_key_sealed, api_key_last4, weight, enabled, "
@@ -42,6 +42,8 @@ INSERTS = {
     "key_monthly_use": "(key_id, month, process, tenant_id) VALUES (gen_random_uuid(), current_date, '', %(tenant)s)",
     "accounts_auditevent": "(id, tenant_id, created_at, actor_kind, actor_label, action, target_kind, target_id, "
     "target_label, changes) VALUES (gen_random_uuid(), %(tenant)s, now(), 'system', 'x', 'x', 'x', 'x', 'x', '{}')",
+    "accounts_auditlink": "(event_id, tenant_id, place, chained_at, previous_hash, hash) VALUES (gen_random_uuid(), "
+    "%(tenant)s, 1000, now(), '', '')",
     "accounts_configchange": "(revision, tenant_id) VALUES (-(random() * 1e9)::bigint, %(tenant)s)",
     "accounts_apikey": "(id, tenant_id, name, prefix, key_hash, scopes, created_at) VALUES (gen_random_uuid(), "
     "%(tenant)s, 'x', 'x', md5(random()::text), '{}', now())",
@@ -82,7 +84,7 @@ def furnished(slug: str) -> Tenant:
     values: dict[str, Any] = {"tenant": tenant.id, "other": f"nobody@{slug}.example"}
     with as_owner(), connection.cursor() as cursor:
         for table, insert in INSERTS.items():
-            if table != "accounts_tenant":
+            if table not in ("accounts_tenant", "accounts_auditlink"):  # the audit rows have links of their own
                 cursor.execute(f"INSERT INTO {table} {insert}", values)
     return tenant
 
@@ -269,7 +271,7 @@ def test_who_holds_a_key_learns_its_tenant_and_nobody_else_does(as_role: Roles, 
 
 
 def test_the_wall_costs_one_comparison(as_role: Roles, pair: Pair) -> None:
-    """The setting is read once for a statement, and the tenant's index is still used."""
+    """The setting is read once for a statement, and an index of the tenant's is still used, whichever that is."""
     with as_tenant(as_role, pair.mine) as request:
         request.execute("SET LOCAL enable_seqscan = off")
         (plan,) = request.execute(
@@ -277,6 +279,6 @@ def test_the_wall_costs_one_comparison(as_role: Roles, pair: Pair) -> None:
             [pair.mine.id],
         ).fetchone() or ("",)  # fmt: skip
     told = json.dumps(plan)
-    assert '"Index Name": "api_key_by_tenant"' in told
+    assert '"Index Cond": "(tenant_id = ' in told
     assert told.count('"Parent Relationship": "InitPlan"') == 1
     assert "SubPlan" not in told
