@@ -1,11 +1,14 @@
-"""The records that the runtime writes and the shipper reads: one definition for both ends of the spool."""
+"""The records that the runtime writes and the shipper reads: one definition for both ends of the spool.
+
+None of them can be part of a cycle, so the garbage collector is spared the sight of them (`gc=False`).
+"""
 
 from typing import Any
 
 import msgspec
 
 
-class Started(msgspec.Struct, tag="started", omit_defaults=True):
+class Started(msgspec.Struct, tag="started", omit_defaults=True, gc=False):
     """A request is about to cost something. Alone, it tells of a request whose process died."""
 
     id: str
@@ -19,7 +22,7 @@ class Started(msgspec.Struct, tag="started", omit_defaults=True):
     leased: bool = False  # it took a unit of the month's quota, which its process had leased
 
 
-class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One candidate considered: who, what became of it, and how long that took."""
 
     provider: str  # the family
@@ -34,7 +37,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.circuit in ("open", "half_open")
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """A provider connection that serves the model asked for."""
 
     provider: str
@@ -42,7 +45,7 @@ class Candidate(msgspec.Struct, frozen=True):
     weight: int
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, gc=False):
     """What the router had to choose from, and by which rules."""
 
     weighted: bool
@@ -50,7 +53,7 @@ class Plan(msgspec.Struct, frozen=True):
     candidates: list[Candidate]
 
 
-class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """How a request was routed: all that the router knew. With the attempts it can be replayed (gateway/routing.py)."""
 
     plan: Plan
@@ -58,7 +61,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     ended: str = "answered"  # or: rejected, exhausted, deadline, budget, client_gone, service_stopping
 
 
-class RouteFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+class RouteFacts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What is the same for all requests of a route."""
 
     provider: str
@@ -68,7 +71,7 @@ class RouteFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     simulated: bool = False
 
 
-class Finished(msgspec.Struct, tag="finished", omit_defaults=True):
+class Finished(msgspec.Struct, tag="finished", omit_defaults=True, gc=False):
     """A request is over: one row of the request log, whose columns the fields are named for."""
 
     id: str
@@ -101,7 +104,7 @@ class Finished(msgspec.Struct, tag="finished", omit_defaults=True):
     leased: bool = False
 
 
-class CircuitChanged(msgspec.Struct, tag="circuit"):
+class CircuitChanged(msgspec.Struct, tag="circuit", gc=False):
     """A provider's circuit has changed its state."""
 
     id: str

@@ -5,23 +5,20 @@ in one transaction. A row's key is deterministic, so a batch that is shipped aga
 deletion, changes nothing. Segments are deleted after the commit.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-import msgspec
 import psycopg
-from psycopg.types.json import Jsonb
 
-from gateway.records import CircuitChanged, Finished, Started
+from gateway.log_rows import COLUMNS, STAGED, LogRow, row_of
+from gateway.records import CircuitChanged, Finished, Started, encode
 from gateway.spool_reader import Claim, Harvest, alone, claims, harvest_of
-from nexus.ids import time_of
 from nexus.partitions import DAYS_AHEAD
 
 logger = logging.getLogger(__name__)
@@ -29,16 +26,8 @@ BATCH_ROWS = 5000
 IDLE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 10.0
 
-_COLUMNS = (
-    "id", "created_at", "tenant_id", "key_id", "endpoint", "streamed", "provider", "provider_id", "model",
-    "upstream_model", "status", "error_class", "error_code", "retryable", "attempts", "decision", "latency_ms",
-    "ttft_ms", "duration_ms", "overhead_ms", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens",
-    "usage_estimated", "cost_usd", "unpriced", "price", "prompt_version", "policy_events", "simulated",
-)  # fmt: skip
-_LIST = ", ".join(_COLUMNS)
-# Beside the log's own columns: in which month a key's use counts, and which process had leased the unit.
-_STAGED = (*_COLUMNS, "use_month", "use_process")
-_STAGED_LIST = ", ".join(_STAGED)
+_LIST = ", ".join(COLUMNS)
+_COPY = f"COPY stage ({', '.join(STAGED)}) FROM STDIN"
 _STAGE = """
 CREATE TEMP TABLE IF NOT EXISTS stage
     (LIKE request_log INCLUDING DEFAULTS, use_month date, use_process text) ON COMMIT DELETE ROWS
@@ -153,7 +142,7 @@ class Shipper:
         unfinished: dict[str, Started] = {}
         for segment in claim.segments:
             harvest = harvest_of(segment)
-            shipped += self._ship_rows([_row(record, claim.owner) for record in harvest.finished.values()])
+            shipped += self._ship_rows([row_of(record, claim.owner) for record in harvest.finished.values()])
             for event in harvest.circuits:
                 self._ship_circuit(event)
             self._set_aside(harvest)
@@ -164,17 +153,17 @@ class Shipper:
             else:
                 segment.unlink()
         if claim.owner_is_dead:
-            shipped += self._ship_rows([_row(_aborted(record), claim.owner) for record in unfinished.values()])
+            shipped += self._ship_rows([row_of(_aborted(record), claim.owner) for record in unfinished.values()])
             self._connected().execute(_END_LEASES, (claim.owner,))
             claim.remove(self._folder)
         return shipped
 
-    def _ship_rows(self, rows: list[dict[str, Any]]) -> int:
+    def _ship_rows(self, rows: list[LogRow]) -> int:
         for batch in _batches(rows, BATCH_ROWS):
             self._ship_batch(batch)
         return len(rows)
 
-    def _ship_batch(self, rows: list[dict[str, Any]]) -> None:
+    def _ship_batch(self, rows: list[LogRow]) -> None:
         try:
             self._insert(rows)
         except psycopg.errors.CheckViolation:
@@ -182,35 +171,34 @@ class Shipper:
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             self._insert_one_by_one(rows, error)
 
-    def _insert(self, rows: list[dict[str, Any]], *, moved: bool = False) -> None:
+    def _insert(self, rows: list[LogRow], *, moved: bool = False) -> None:
         connection = self._connected()
         with connection.transaction():
             connection.execute(_STAGE)
-            with connection.cursor().copy(f"COPY stage ({_STAGED_LIST}) FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row([row[column] for column in _STAGED])
+            with connection.cursor().copy(_COPY) as copy:
+                copy.write(b"".join([row.line() for row in rows]))
             if moved:
                 connection.execute(_FORGET_KNOWN)
             connection.execute(_SHIP)
             connection.execute(_LAST_USED)
 
-    def _insert_with_partitions(self, rows: list[dict[str, Any]]) -> None:
+    def _insert_with_partitions(self, rows: list[LogRow]) -> None:
         """No partition takes the day of some row: make it, within the days that the log is kept for."""
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         first = today - timedelta(days=self._retention_days)
         last = today + timedelta(days=DAYS_AHEAD + 1, milliseconds=-1)
-        kept = [{**row, "created_at": min(max(row["created_at"], first), last)} for row in rows]
-        self._make_partitions({row["created_at"].date() for row in kept})
+        kept = [replace(row, created_at=min(max(row.created_at, first), last)) for row in rows]
+        self._make_partitions({row.created_at.date() for row in kept})
         self._insert(kept, moved=kept != rows)
 
-    def _insert_one_by_one(self, rows: list[dict[str, Any]], error: psycopg.Error) -> None:
+    def _insert_one_by_one(self, rows: list[LogRow], error: psycopg.Error) -> None:
         """A row that the database cannot hold must not keep the others back: it is set aside, and said so."""
         if len(rows) == 1:
             logger.error(
                 "A record that the database cannot hold is set aside in the spool's folder `rejected`.",
-                extra={"request_id": rows[0]["id"], "error": str(error)},
+                extra={"request_id": rows[0].record.id, "error": str(error)},
             )
-            self._write_rejected(json.dumps(rows[0], default=str).encode())
+            self._write_rejected(encode(rows[0].record))
             return
         for row in rows:
             self._ship_batch([row])
@@ -266,20 +254,3 @@ def _aborted(record: Started) -> Finished:
         month=record.month,
         leased=record.leased,
     )
-
-
-def _row(record: Finished, process: str) -> dict[str, Any]:
-    row = {column: getattr(record, column, None) for column in _COLUMNS}
-    row["created_at"] = time_of(UUID(record.id))
-    row["tenant_id"] = record.tenant
-    row["attempts"] = Jsonb(msgspec.to_builtins(record.attempts))
-    row["policy_events"] = Jsonb(record.policy_events)
-    row["decision"] = Jsonb(msgspec.to_builtins(record.decision)) if record.decision is not None else None
-    row["use_month"] = f"{record.month}-01" if record.month else None
-    row["use_process"] = process if record.leased else ""
-    route = record.route
-    row["simulated"] = route is not None and route.simulated
-    if route is not None:
-        row |= {"provider": route.provider, "provider_id": route.provider_id, "upstream_model": route.upstream_model}
-        row["price"] = Jsonb(route.price) if route.price is not None and record.cost_usd is not None else None
-    return row

@@ -22,7 +22,7 @@ from django.db import connection
 from accounts.models import Tenant
 from gateway.models import CircuitEvent, RequestLog
 from gateway.plane import connection_parameters, shipper_of
-from gateway.records import Attempt, CircuitChanged
+from gateway.records import Attempt, CircuitChanged, RouteFacts
 from gateway.shipper import Shipper
 from gateway.spool import Spool
 from nexus import partitions
@@ -86,6 +86,28 @@ def test_a_record_becomes_a_row_with_its_columns(
     assert (row.cost_usd, row.overhead_ms) == (Decimal(COST), Decimal("0.125"))
     assert agree(client.tenant)
     assert not list(tmp_path.glob("*.sealed"))
+
+
+@pytest.mark.parametrize(
+    "text", [r"\N", r"\.", "a\tb", "a\nb", "\n\\.\n", "\r\n", "\\", r"\t\x41", '"', "", "NULL", "ü\u2028\x7f\x01"]
+)
+def test_every_text_arrives_as_it_was(client: Client, spool: Spool, shipper: Shipper, text: str) -> None:
+    """What has a meaning in COPY's text format is no more than text in a value, in a column and inside JSON."""
+    route = RouteFacts(provider=text, provider_id=str(uuid7()), upstream_model=text, price={text: text})
+    event = {"kind": text, text: [text]}
+    attempt = Attempt(text, str(uuid7()), text, 1)
+    record = finished(
+        client.tenant.id, route=route, model=text, error_class=text, error_code=text, prompt_version=text,
+        endpoint=text, policy_events=[event], attempts=[attempt], cost_usd="0",
+    )  # fmt: skip
+    spool.end(record)
+    sealed(spool)
+    assert shipper.ship() == 1
+    (row,) = rows(client.tenant)
+    texts = (row.provider, row.upstream_model, row.model, row.error_class, row.error_code, row.prompt_version)
+    assert (*texts, row.endpoint) == (text,) * 7
+    assert (row.price, row.policy_events) == ({text: text}, [event])
+    assert (row.attempts[0]["provider"], row.attempts[0]["fate"]) == (text, text)
 
 
 def test_shipping_again_what_was_committed_changes_nothing(
