@@ -32,6 +32,11 @@ end
 
 if verb == 'acquire' then
   local token, lease, open_ms = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+  -- The clock was set back: what was to be waited for begins anew, or it would last as long as the clock was set back.
+  if s.status == 'open' and s.opened_at_ms > now then s.opened_at_ms, changed = now, true end
+  if s.status == 'half_open' and s.probe_token ~= '' and s.probe_expires_at_ms > now + lease then
+    s.probe_expires_at_ms, changed = now + lease, true
+  end
   if s.status == 'closed' then
     admitted = 1
   elseif s.status == 'open' and s.opened_at_ms + open_ms - now > 0 then

@@ -83,6 +83,8 @@ def acquire(
         return circuit, Admission(True, Status.CLOSED, circuit.generation), None
     if circuit.status is Status.OPEN:
         left = circuit.opened_at_ms + open_ms - now_ms
+        if left > open_ms:  # the clock was set back: an hour must not be waited for, so the time begins anew
+            circuit, left = replace(circuit, opened_at_ms=now_ms), open_ms
         if left > 0:
             return circuit, Admission(False, Status.OPEN, circuit.generation, wait_ms=left), None
         half, transition = _move(circuit, Status.HALF_OPEN, "the open time is over", now_ms)
@@ -92,6 +94,8 @@ def acquire(
         taken = replace(circuit, probe_token=token, probe_expires_at_ms=now_ms + lease_ms)
         return taken, Admission(True, Status.HALF_OPEN, circuit.generation, is_probe=True), None
     left = circuit.probe_expires_at_ms - now_ms
+    if left > lease_ms:  # set back, as above
+        circuit, left = replace(circuit, probe_expires_at_ms=now_ms + lease_ms), lease_ms
     return circuit, Admission(False, Status.HALF_OPEN, circuit.generation, wait_ms=left), None
 
 

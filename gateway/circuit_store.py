@@ -13,7 +13,6 @@ import asyncio
 import json
 import logging
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +40,7 @@ from gateway.circuit_scripts import (
     script_arguments,
     script_keys,
 )
+from nexus.clock import steady_time
 from nexus.redis_clients import async_client, subscriber_client
 
 __all__ = ["CircuitBoard", "Permit", "Refusal", "circuit_key", "read_states", "reset_circuit"]
@@ -50,6 +50,7 @@ RESYNC_SECONDS = 1.0
 _HEARTBEAT_SECONDS = 5.0  # of a silent subscription
 _CALLS_AT_ONCE = 8  # a burst of failures queues here instead of opening a hundred connections
 _AWAY = (RedisError, OSError)  # OSError includes the timeouts of asyncio
+_CLOCKS_AGREE_MS = 1_000  # but for a process that is very late
 _OVERLAP_MS = 2_000  # a change is never missed for the sake of a clock that was set back a little
 _CANARY = "nexus:circuits:writable"
 
@@ -71,7 +72,7 @@ class CircuitBoard:
         *,
         open_seconds: float = OPEN_SECONDS,
         on_transition: Callable[[UUID, Transition], None] | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = steady_time,
     ) -> None:
         self._url = redis_url
         self._open_ms = round(open_seconds * 1000)
@@ -121,12 +122,13 @@ class CircuitBoard:
         One question per circuit is under way at a time: who comes meanwhile waits for its answer, which mostly is
         theirs too. A caller that is cancelled gives the slot back that it may just have got.
         """
-        while (decided := self._decided(provider_id)) is None:
+        lease_ms = round(lease_seconds * 1000)
+        while (decided := self._decided(provider_id, lease_ms)) is None:
             under_way = self._asking.get(provider_id)
             if under_way is not None:
                 await asyncio.wait([under_way])
                 continue
-            asking = self._spawn(self._ask_leave(provider_id, round(lease_seconds * 1000)), self._calls)
+            asking = self._spawn(self._ask_leave(provider_id, lease_ms), self._calls)
             self._asking[provider_id] = asking
             asking.add_done_callback(lambda _: self._asking.pop(provider_id))
             try:
@@ -171,16 +173,19 @@ class CircuitBoard:
                 return {id_: circuit or Circuit() for id_, circuit in found.items()}
         return self._mirror.states(ids)
 
-    def _decided(self, provider_id: UUID) -> Permit | Refusal | None:
+    def _decided(self, provider_id: UUID, lease_ms: int) -> Permit | Refusal | None:
         """Return what the mirror can answer; None where the shared state must be asked."""
         known = self._mirror.get(provider_id)
         if known.status is Status.CLOSED:
             return self.closed_permit(provider_id)
         now_ms = self._now_ms()
         if known.status is Status.OPEN:
-            left_ms = min(known.opened_at_ms + self._open_ms - now_ms, self._open_ms)  # clocks agree to a few ms only
+            left_ms, longest_ms = known.opened_at_ms + self._open_ms - now_ms, self._open_ms
         else:
-            left_ms = known.probe_expires_at_ms - now_ms if known.probe_token else 0
+            left_ms, longest_ms = known.probe_expires_at_ms - now_ms if known.probe_token else 0, lease_ms
+        if left_ms > longest_ms + _CLOCKS_AGREE_MS:
+            return None  # the server's clock was set back: it is asked, and begins to count anew
+        left_ms = min(left_ms, longest_ms)
         return Refusal(known.status, left_ms / 1000) if left_ms > 0 else None
 
     async def _ask_leave(self, provider_id: UUID, lease_ms: int) -> Permit | Refusal:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 _TAILS = 256  # made at a time
+HELD_MS = 10_000  # how far a clock may be set back without any effect on the order of ids
 
 
 def uuid7() -> UUID:
@@ -26,12 +27,14 @@ def uuid7_at(milliseconds: int) -> UUID:
 def uuid7_text() -> str:
     """Return a new UUIDv7 of now in its text form, as `str(uuid7())` would, for a tenth of the price.
 
-    Random tails are made many at a time, and a millisecond is written once for all ids in it.
+    Random tails are made many at a time, and a millisecond is written once for all ids in it. When the machine's clock
+    is set back a little, the ids of a process stay where they were until it has caught up, so that they keep their
+    order; a clock that is set back further was wrong, and is believed.
     """
     if not _tails:
         _make_tails()
     milliseconds = time.time_ns() // 1_000_000
-    if milliseconds != _moment.milliseconds:
+    if milliseconds != _moment.milliseconds and not 0 < _moment.milliseconds - milliseconds <= HELD_MS:
         text = f"{milliseconds:012x}"
         _moment.milliseconds, _moment.text = milliseconds, f"{text[:8]}-{text[8:]}-7"
     return _moment.text + _tails.pop()

@@ -165,6 +165,21 @@ def test_results_of_one_closed_generation_all_count_in_order_of_completion() -> 
     assert circuit.status is Status.OPEN
 
 
+def test_a_clock_that_is_set_back_makes_nobody_wait_longer_than_once_more() -> None:
+    hour = 3_600_000
+    opened = Circuit(status=Status.OPEN, generation=hour, opened_at_ms=hour)
+    still, admission, _ = acquire(opened, token="a", lease_ms=5_000, now_ms=1_000, open_ms=30_000)
+    assert (admission.admitted, admission.wait_ms) == (False, 30_000)
+    half, admission, change = acquire(still, token="a", lease_ms=5_000, now_ms=31_000, open_ms=30_000)
+    assert admission.is_probe
+    assert change is not None
+    assert change.generation > hour
+    held, admission, _ = acquire(half, token="b", lease_ms=5_000, now_ms=1_000, open_ms=30_000)
+    assert (admission.admitted, admission.wait_ms) == (False, 5_000)
+    _, admission, _ = acquire(held, token="b", lease_ms=5_000, now_ms=6_000, open_ms=30_000)
+    assert admission.is_probe
+
+
 def test_a_reset_closes_it_and_what_was_under_way_decides_nothing() -> None:
     circuit, transition = reset(opened(now=5), now_ms=6, reason="another key")
     assert transition == Transition(Status.OPEN, Status.CLOSED, "another key", at_ms=6, generation=6)
