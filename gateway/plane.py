@@ -145,7 +145,11 @@ class DataPlane:
                 "detail": self.circuits.detail,
             },
             "limits": self.ledger.health(),
-            "spool": {"ok": self.spool.dropped == 0, "detail": f"{self.spool.dropped} records dropped"},
+            "spool": {
+                "ok": not self.spool.losing,
+                "detail": f"records are lost: {self.spool.losing}" if self.spool.losing else "writes",
+                "dropped": self.spool.dropped,
+            },
             "roles": {"ok": not self._roles, "detail": self._told_of_roles()},
         }
 

@@ -11,6 +11,7 @@ the requests that were in flight when it was opened, so the last ones tell what 
 """
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 SEGMENT_SECONDS = 0.25
 SEGMENT_BYTES = 2 * 1024 * 1024  # some 2,000 requests; at more than 8,000/s segments are sealed earlier
 MAX_BYTES = 1 << 30  # on disk and not yet shipped; past that records are dropped and counted
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PATIENCE_SECONDS = 1.0  # with a disk that is slow to make the next segment
 _COMPLAIN_SECONDS = 60
 _MEASURE_EVERY = 8  # segments
@@ -68,6 +70,7 @@ class Spool:
         self._late = False  # the disk was waited for in vain: nobody waits again until it has moved
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._lock = -1
+        self._losing = ""  # why records are lost at the moment
         self._on_disk = 0
         self._complained_at = -float(_COMPLAIN_SECONDS)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -78,17 +81,24 @@ class Spool:
         """How many requests have begun and not ended."""
         return len(self._in_flight)
 
+    @property
+    def losing(self) -> str:
+        """Why records are lost at the moment; empty while they are not."""
+        return self._losing
+
     def open(self) -> None:
-        """Take the folder into use. Raises OSError where it cannot be written, and may be asked again."""
+        """Take the folder into use. Raises OSError where it cannot be written; a full disk is waited for."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(self._folder / f"{self.owner}.lock", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._segment = self._create()
-        except OSError:
-            os.close(self._lock)
-            self._lock = -1
-            raise
+        except (SpoolFull, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _FULL:
+                os.close(self._lock)
+                self._lock = -1  # it may be asked again
+                raise
+            self._losing = self._trouble = str(error)  # a process that starts now serves nevertheless
         self._next = self._disk.submit(self._create)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -131,12 +141,12 @@ class Spool:
         The future gives the sealed segment's path.
         """
         segment, following = self._segment, self._ready()
-        if segment is None or segment.used == self._copied or following is None:
+        if following is None or (segment is not None and segment.used == self._copied):
             return None
-        self._segment = following
+        self._segment, self._losing = following, ""
         self._next = self._disk.submit(self._create)
         self._copy_in_flight(following)
-        return self._disk.submit(segment.seal)
+        return self._disk.submit(segment.seal) if segment is not None else None
 
     def _turn(self) -> None:
         assert self._loop is not None
@@ -147,10 +157,11 @@ class Spool:
 
     def _append(self, line: bytes) -> None:
         segment = self._segment
-        if segment is not None and (segment.append(line) or self._append_to_next(line)):
+        if (segment is not None and segment.append(line)) or self._append_to_next(line):
             return
         self.dropped += 1
-        self._complain("it is closed" if segment is None else self._trouble or "the disk does not keep up")
+        self._losing = "it is closed" if self._lock < 0 else self._trouble or "the disk does not keep up"
+        self._complain(self._losing)
 
     def _append_to_next(self, line: bytes) -> bool:
         """The segment is full. A next one that is a little late is waited for: better a pause than a lost record."""

@@ -66,14 +66,21 @@ class Ground:
 
     def stop(self) -> None:
         for name in self.services.names:
-            self.stall(name, signal.SIGCONT)
+            self.resume(name)
         for stack in self._stacks:
             stack.stop()
         self.services.stop()
 
     # --- what a test does to the servers
 
-    def stall(self, name: str, how: signal.Signals = signal.SIGSTOP) -> None:
+    def stall(self, name: str) -> None:
+        """The nasty outage: connections are taken, and nobody answers."""
+        self._signal(name, signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        self._signal(name, signal.SIGCONT)
+
+    def _signal(self, name: str, how: signal.Signals) -> None:
         """Send a signal to every process of a server: PostgreSQL has one per connection."""
         process = self.services.processes.get(name)
         if process is None or process.poll() is not None:

@@ -11,6 +11,8 @@ from tests.gateway.outages import BODY, Ground, a_client, check, ground, until_i
 from tests.stack import eventually
 from tests.upstream import Upstream
 
+pytestmark = pytest.mark.timeout(300)  # the first test also makes the servers and migrates them
+
 
 @pytest.fixture(scope="module")
 def own(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[Ground]:
