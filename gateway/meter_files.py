@@ -43,6 +43,7 @@ class Condition:
     breaker_backend: str
     in_flight: int
     circuits: dict[str, str]  # state by provider id, of circuits that are not closed
+    limits_shared: bool = True  # whether limits are counted over all processes
 
 
 @dataclass(slots=True)

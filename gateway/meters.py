@@ -79,6 +79,7 @@ class Numbers:
     first_contents: dict[tuple[str, str], Spread] = field(default_factory=dict)  # endpoint, family
     overheads: dict[str, Spread] = field(default_factory=dict)  # endpoint
     circuit_changes: dict[str, Tally] = field(default_factory=dict)  # state that it changed to
+    refusals: dict[tuple[str, str], Tally] = field(default_factory=dict)  # tenant, limit
     dropped_records: int = 0
 
     def add(self, other: "Numbers") -> None:
@@ -88,6 +89,7 @@ class Numbers:
         _add_tallies(self.errors, other.errors)
         _add_tallies(self.attempts, other.attempts)
         _add_tallies(self.circuit_changes, other.circuit_changes)
+        _add_tallies(self.refusals, other.refusals)
         _add_spreads(self.durations, other.durations)
         _add_spreads(self.first_contents, other.first_contents)
         _add_spreads(self.overheads, other.overheads)
@@ -156,6 +158,10 @@ class Meters:
 
     def count_circuit_change(self, to_state: str) -> None:
         _tally(self.numbers.circuit_changes, to_state).count += 1
+
+    def count_refusal(self, tenant: str, limit: str) -> None:
+        """Count a request that was over a limit of its key."""
+        _tally(self.numbers.refusals, (tenant if self.by_tenant else "", limit)).count += 1
 
     def _line(self, outcome: "Outcome", status: int, key: tuple[int, str, int]) -> _Line:
         numbers, route, endpoint = self.numbers, outcome.route, outcome.endpoint

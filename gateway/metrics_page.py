@@ -181,7 +181,15 @@ def _counts(numbers: Numbers, by_tenant: bool) -> Iterator[Metric]:
     dropped = CounterMetricFamily(
         "nexus_spool_dropped_records", "Request records lost: the disk was full.", value=numbers.dropped_records
     )
-    yield from (errors, attempts, changes, dropped)
+    refusals = CounterMetricFamily(
+        "nexus_limit_refusals", "Requests over a limit of their key.", labels=_labelled(by_tenant, "limit")
+    )
+    refused: dict[tuple[str, ...], Tally] = {}
+    for (tenant, limit), tally in numbers.refusals.items():
+        refused.setdefault((tenant, limit) if by_tenant else (limit,), Tally()).add(tally)
+    for labels, tally in refused.items():
+        refusals.add_metric(labels, tally.count)
+    yield from (errors, attempts, changes, dropped, refusals)
 
 
 def _spreads(numbers: Numbers) -> Iterator[Metric]:
@@ -256,6 +264,13 @@ def _processes(living: tuple[Process, ...]) -> Iterator[Metric]:
     for backend in ("redis", "local"):
         backends.add_metric([backend], sum(each.breaker_backend == backend for each in conditions))
     yield backends
+    limits = GaugeMetricFamily(
+        "nexus_limits_processes", "Processes by where they count limits; local: Redis or PostgreSQL is away.",
+        labels=["backend"],
+    )  # fmt: skip
+    for backend, shared in (("shared", True), ("local", False)):
+        limits.add_metric([backend], sum(each.limits_shared is shared for each in conditions))
+    yield limits
     yield from _figures(living)
 
 

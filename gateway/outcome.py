@@ -139,6 +139,8 @@ class Outcome:
             tokens = self.usage.input_tokens + self.usage.output_tokens if self.usage else 0
             self.hold.close(counted=self.announced, tokens=tokens)
         METERS.count(self, status, error.code if error else error_class)
+        if error is not None and self.caller is not None and (limit := error.details.get("limit")):
+            METERS.count_refusal(self.caller.tenant.slug, limit)
 
     def _estimated_usage(self) -> Usage:
         """Estimate what a provider billed that told no usage: four bytes a token, over what was sent and seen."""

@@ -182,6 +182,7 @@ class DataPlane:
             revision=self.snapshots.current.revision,
             revision_age_seconds=self.snapshots.age_seconds,
             breaker_backend=self.circuits.backend,
+            limits_shared=self.ledger.health()["ok"],
             in_flight=self.spool.in_flight,
             circuits={str(id_): status.value for id_, status in self.circuits.not_closed().items()},
         )

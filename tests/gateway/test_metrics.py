@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from accounts.models import ApiKey
 from tests.gateway.conftest import Client, Servers, in_force
 from tests.gateway.scraping import scrape
 from tests.stack import eventually
@@ -99,6 +100,19 @@ def test_a_stream_that_broke_and_a_client_that_left_are_told(base_url: str, name
     eventually(both, what="both endings in the figures")
 
 
+@pytest.mark.parametrize(("field", "limit"), [("rpm", "rpm"), ("monthly_request_quota", "monthly_request_quota")])
+def test_what_a_limit_refused_is_told_by_the_limits_name(
+    base_url: str, named: Client, servers: Servers, field: str, limit: str
+) -> None:
+    ApiKey.objects.for_tenant(named.tenant).filter(id=named.key_id).update(**{field: 1})
+    in_force(servers.door, servers.twin)
+    before = scrape(base_url).sum("nexus_limit_refusals_total", limit=limit)
+    statuses = [ask(base_url, named).status_code for _ in range(5)]
+    refused = statuses.count(429)
+    assert refused >= 3  # of the others two may be let through, if a minute ends meanwhile
+    assert scrape(base_url).sum("nexus_limit_refusals_total", limit=limit) == before + refused
+
+
 def test_requests_under_way_are_told(base_url: str, named: Client, upstream: Upstream) -> None:
     upstream.script("stall@3")
     # What another process told a moment ago may be a request of the test before, which is over.
@@ -133,6 +147,8 @@ def test_it_tells_of_the_processes_and_what_they_depend_on(base_url: str, server
     assert 0 <= now.sum("nexus_config_age_seconds") < 30
     assert now.sum("nexus_breaker_processes", backend="redis") == now.sum("nexus_processes")
     assert now.sum("nexus_breaker_processes", backend="local") == 0
+    assert now.sum("nexus_limits_processes", backend="shared") == now.sum("nexus_processes")
+    assert now.sum("nexus_limits_processes", backend="local") == 0
     assert now.sum("nexus_spool_dropped_records_total") == 0
     for name in ("nexus_process_resident_memory_bytes", "nexus_process_cpu_seconds_total", "nexus_process_open_fds"):
         assert now.sum(name) > 0
