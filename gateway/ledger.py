@@ -41,6 +41,7 @@ class Ledger:
         self._counts = counts
         self._quotas = quotas
         self._clock = clock
+        self._swept_at = NEVER
         self._shares: dict[str, Share] = {}
         self._live: set[Share] = set()  # those that may hold something
         self._due: list[Share] = []
@@ -292,6 +293,10 @@ class Ledger:
     def _sweep(self, *, forgotten: bool) -> None:
         """Renew what ends soon, give back what lies unused, and declare all again where the server has forgotten."""
         now = self._clock()
+        if now < self._swept_at:
+            for share in self._shares.values():
+                share.begin_anew()
+        self._swept_at = now
         for share in list(self._live):
             block, durable = share.block, share.kind.durable
             if not (block.taken and now < block.window_ends) and not share.must_tell and not share.asking:

@@ -189,14 +189,15 @@ class Admission:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._keys: dict[str, KeyShares] = {}
-        self._month, self._month_ends = "", NEVER
+        self._month, self._month_asked, self._month_ends = "", NEVER, NEVER
 
     @property
     def month(self) -> str:
         """The month that counts now, as YYYY-MM."""
         now = time.time()
-        if now >= self._month_ends:
+        if not self._month_asked <= now < self._month_ends:  # earlier: the clock was set back
             self._month, self._month_ends = month_of(now)
+            self._month_asked = now
         return self._month
 
     def shares_of(self, caller: Caller, limits: KeyLimits) -> KeyShares:

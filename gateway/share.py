@@ -155,6 +155,10 @@ class Share:
         if not self.kind.lease_seconds:
             self.block.ends = ends
 
+    def begin_anew(self) -> None:
+        """The clock was set back: what was to last until some moment would last too long."""
+        self.block.ends = self.refused_until = self.unknown_until = self.granted_at = NEVER
+
     def question(self, now: float) -> Question:
         """Return the question for the present window, on behalf of all requests that wait."""
         self.refresh(now)

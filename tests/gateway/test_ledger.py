@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.ledger import RECALL_SECONDS, Short
+from gateway.ledger import BEAT_SECONDS, RECALL_SECONDS, Short
 from gateway.share import Kind
-from tests.gateway.counting import QUOTA, RATE, SLOTS, Process, World, play
+from tests.gateway.counting import HOUR, QUOTA, RATE, SLOTS, Process, World, play
 
 SEEDS = st.integers(0, 2**32)
 NETWORK_SECONDS = 0.1
@@ -228,6 +228,38 @@ def test_a_lower_limit_binds_what_is_in_hand_already() -> None:
         assert sum([await process.request() for process in processes for _ in range(4)]) == 3
 
     play(2, story)
+
+
+@pytest.mark.parametrize("kind", [RATE, QUOTA], ids=lambda kind: kind.name)
+def test_a_clock_that_is_set_back_locks_nobody_out(kind: Kind) -> None:
+    async def story(world: World) -> None:
+        (process,) = await started(world, 1, kind, 40)
+        process.clock_is_ahead = 24.0 * HOUR
+        await asyncio.sleep(BEAT_SECONDS + 0.1)
+        assert [await process.request() for _ in range(41)] == [True] * 40 + [False]
+        process.clock_is_ahead = 0.0
+        await asyncio.sleep(BEAT_SECONDS + 0.1)
+        assert await process.request()
+
+    play(4, story)
+
+
+def test_a_clock_that_is_set_back_within_the_month_gives_nothing_twice() -> None:
+    async def story(world: World) -> None:
+        processes = await started(world, 2, QUOTA, 60)
+        for process in processes:
+            process.clock_is_ahead = 100.0
+        await asyncio.sleep(BEAT_SECONDS + 0.1)
+        for process in processes:
+            assert await process.request()
+        for process in processes:
+            process.clock_is_ahead = 0.0
+        await asyncio.sleep(BEAT_SECONDS + 0.1)
+        await load(world, processes, 4, rate=60)
+        await settled(processes)
+        assert used(processes).total() == 60
+
+    play(6, story)
 
 
 def test_a_refusal_is_believed_for_a_moment_and_costs_nothing() -> None:
