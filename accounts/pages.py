@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any
 
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django_htmx.middleware import HtmxDetails
@@ -38,7 +38,7 @@ class TenantRequest(HttpRequest):
     scopes: frozenset[str]
 
 
-type View = Callable[..., HttpResponse]
+type View = Callable[..., HttpResponseBase]
 
 
 def tenant_page(scopes: Mapping[str, str]) -> Callable[[View], View]:
@@ -46,8 +46,8 @@ def tenant_page(scopes: Mapping[str, str]) -> Callable[[View], View]:
 
     def guard(view: View) -> View:
         @wraps(view)
-        def guarded(request: HttpRequest, slug: str, *args: Any, **kwargs: Any) -> HttpResponse:
-            response = _refusal(request, slug, scopes) or view(request, *args, **kwargs)
+        def guarded(request: HttpRequest, slug: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            response: HttpResponseBase = _refusal(request, slug, scopes) or view(request, *args, **kwargs)
             add_never_cache_headers(response)
             patch_vary_headers(response, ["HX-Request"])
             return response

@@ -3,14 +3,13 @@
 import csv
 import io
 from collections.abc import AsyncIterator, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from django.db.models import Q, QuerySet
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
@@ -25,15 +24,14 @@ from rest_framework.views import APIView
 from accounts.models import Tenant
 from gateway.api_providers import caller_of
 from gateway.models import RequestLog
+from gateway.request_search import STATUS_CLASSES, Search, find, search_of, walk
 from gateway.serializers import RequestSerializer
 from nexus.errors import NotFound
 from nexus.ids import time_of
 from nexus.openapi import page_of
-from nexus.rest import PageQuery, paginate
+from nexus.rest import PageQuery, asked_limit, asked_place, page_response
 from nexus.tenancy import of_tenant
 
-LOOK_BACK = timedelta(days=90)  # without `from`; as long as the log is kept
-_STATUS_CLASSES = {"2xx": (200, 299), "4xx": (400, 499), "5xx": (500, 599)}
 _CSV_PAGE = 1000  # rows
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 _CSV_COLUMNS = (
@@ -48,12 +46,13 @@ class RequestFilter(PageQuery):
     """The query of GET /v1/requests."""
 
     status = serializers.IntegerField(min_value=0, max_value=599, required=False)
-    status_class = serializers.ChoiceField(choices=sorted(_STATUS_CLASSES), required=False)
+    status_class = serializers.ChoiceField(choices=(*sorted(STATUS_CLASSES), "failed"), required=False)
     provider = serializers.CharField(max_length=32, required=False)
     provider_id = serializers.UUIDField(required=False)
     model = serializers.CharField(max_length=200, required=False)
     key_id = serializers.UUIDField(required=False)
     streamed = serializers.BooleanField(required=False, allow_null=True, default=None)
+    min_duration_ms = serializers.IntegerField(min_value=0, max_value=2_147_483_647, required=False)
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)
     format = serializers.ChoiceField(choices=("json", "csv"), required=False)
@@ -81,16 +80,20 @@ class RequestList(APIView):
     @extend_schema(
         operation_id="listRequests",
         summary="List the requests, newest first, as JSON or CSV",
+        description="A page looks through 50,000 requests at most. Where few of them match it may be short, or empty, "
+        "and `next_cursor` goes on from there; null is the end.",
         parameters=[RequestFilter],
         responses={(200, "application/json"): page_of(RequestSerializer), (200, "text/csv"): OpenApiTypes.STR},
     )
     def get(self, request: Request) -> HttpResponseBase:
         given = RequestFilter(data=request.query_params.dict())
         given.is_valid(raise_exception=True)
-        rows = filtered(RequestLog.objects.for_tenant(caller_of(request).tenant), given.validated_data)
+        tenant = caller_of(request).tenant
+        search = search_of(given.validated_data, now=timezone.now())
         if given.validated_data.get("format") == "csv":
-            return _csv_response(request, rows, caller_of(request).tenant)
-        return paginate(rows, request, lambda page: [request_json(row) for row in page])
+            return csv_response(request._request, tenant, search)
+        found = find(tenant, search, limit=asked_limit(request), after=asked_place(request))
+        return page_response([request_json(row) for row in found.rows], found.further)
 
 
 class RequestDetail(APIView):
@@ -109,20 +112,6 @@ def find_request(tenant: Tenant, request_id: UUID) -> RequestLog:
     if row is None:
         raise NotFound("There is no such request. Its row is readable within 2 s of the answer.")
     return row
-
-
-def filtered(rows: QuerySet[RequestLog], given: dict[str, Any]) -> QuerySet[RequestLog]:
-    """Return the rows asked for, always bounded by time, so that the database opens only the days it needs."""
-    since = given.get("from") or timezone.now() - LOOK_BACK
-    rows = rows.filter(created_at__gte=since)
-    if "to" in given:
-        rows = rows.filter(created_at__lt=given["to"])
-    if "status_class" in given:
-        rows = rows.filter(status__range=_STATUS_CLASSES[given["status_class"]])
-    if given.get("streamed") is not None:
-        rows = rows.filter(streamed=given["streamed"])
-    exact = {name: given[name] for name in ("status", "provider", "provider_id", "model", "key_id") if name in given}
-    return rows.filter(**exact)
 
 
 def request_json(row: RequestLog) -> dict[str, Any]:
@@ -165,26 +154,20 @@ def attempts_text(row: RequestLog) -> str:
     return ";".join(f"{attempt.get('provider')}={attempt.get('fate')}" for attempt in row.attempts)
 
 
-def csv_chunks(rows: QuerySet[RequestLog], tenant: Tenant) -> Iterator[bytes]:
-    """Yield a tenant's rows as CSV, newest first, a page at a time, so that memory holds one page of any export.
+def csv_chunks(tenant: Tenant, search: Search) -> Iterator[bytes]:
+    """Yield what matches as CSV, newest first, a page at a time, so that memory holds one page of any export.
 
     The request's transaction is over by then; each page has one of its own, and none waits for a client.
     """
     yield _csv_lines([_CSV_COLUMNS])
-    page = rows.order_by("-created_at", "-id")
-    after: RequestLog | None = None
+    pages = walk(tenant, search, page_size=_CSV_PAGE)
     while True:
-        rest = page if after is None else page.filter(_older_than(after))
         with of_tenant(tenant.id):
-            found = list(rest[:_CSV_PAGE])
-        if not found:
+            found = next(pages, None)
+        if found is None:
             return
-        yield _csv_lines(_csv_row(row) for row in found)
-        after = found[-1]
-
-
-def _older_than(row: RequestLog) -> Q:
-    return Q(created_at__lt=row.created_at) | Q(created_at=row.created_at, id__lt=row.id)
+        if found:
+            yield _csv_lines(_csv_row(row) for row in found)
 
 
 def _csv_row(row: RequestLog) -> list[object]:
@@ -213,10 +196,11 @@ def _csv_lines(lines: Iterable[Iterable[object]]) -> bytes:
     return buffer.getvalue().encode()
 
 
-def _csv_response(request: Request, rows: QuerySet[RequestLog], tenant: Tenant) -> StreamingHttpResponse:
-    chunks = csv_chunks(rows, tenant)
+def csv_response(request: HttpRequest, tenant: Tenant, search: Search) -> StreamingHttpResponse:
+    """Answer all that matches as a file."""
+    chunks = csv_chunks(tenant, search)
     # Each server protocol takes the kind of iterator that it can send without holding the whole export in memory.
-    body = _off_the_loop(chunks) if isinstance(request._request, ASGIRequest) else chunks
+    body = _off_the_loop(chunks) if isinstance(request, ASGIRequest) else chunks
     return StreamingHttpResponse(
         body,
         content_type="text/csv; charset=utf-8",

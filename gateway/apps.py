@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 
+from console import palette
 from console.navigation import Entry, register
 
 
@@ -7,4 +8,10 @@ class GatewayConfig(AppConfig):
     name = "gateway"
 
     def ready(self) -> None:
-        register(Entry("overview", "Overview", "layout-dashboard", key="o"))
+        from gateway import request_pages  # noqa: PLC0415  (models are loaded by now)
+
+        register(
+            Entry("overview", "Overview", "layout-dashboard", key="o"),
+            Entry("requests", "Requests", "scroll-text", group="Gateway", scope="analytics:read", order=10, key="r"),
+        )
+        palette.register("Requests", request_pages.find_requests)

@@ -102,7 +102,15 @@ class RequestLog(models.Model):
 
     class Meta:
         db_table = "request_log"
-        indexes: ClassVar = [models.Index(fields=["tenant", "-created_at", "-id"], name="request_log_by_tenant")]
+        indexes: ClassVar = [
+            models.Index(fields=["tenant", "-created_at", "-id"], name="request_log_by_tenant"),
+            # Few rows of many, and those that people look for.
+            models.Index(
+                fields=["tenant", "-created_at", "-id"],
+                name="request_log_failures",
+                condition=models.Q(status__lt=200) | models.Q(status__gt=299),
+            ),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

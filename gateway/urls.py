@@ -4,6 +4,7 @@ from django.urls import path
 
 from gateway.api_providers import CircuitList, ProviderDetail, ProviderList, ProviderTest
 from gateway.api_requests import RequestDetail, RequestList
+from gateway.request_pages import request_detail, request_list
 from gateway.views import overview
 
 api_urlpatterns = [
@@ -14,4 +15,8 @@ api_urlpatterns = [
     path("requests", RequestList.as_view()),
     path("requests/<uuid:request_id>", RequestDetail.as_view()),
 ]
-tenant_urlpatterns = [path("", overview, name="overview")]
+tenant_urlpatterns = [
+    path("", overview, name="overview"),
+    path("requests/", request_list, name="requests"),
+    path("requests/<uuid:request_id>/", request_detail, name="request"),
+]

@@ -5,9 +5,10 @@ import binascii
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
@@ -98,6 +99,40 @@ class PageQuery(StrictSerializer):
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in a list that is in the order of (created_at, id), newest first: a page begins below it."""
+
+    at: datetime
+    id: UUID
+
+    @classmethod
+    def of(cls, row: Any) -> Self:
+        return cls(row.created_at, row.id)
+
+    @classmethod
+    def read(cls, cursor: str) -> Self:
+        """Read a place from the text that clients hand back. Raises InvalidRequest."""
+        try:
+            at, id_ = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+            place = cls(datetime.fromisoformat(at), UUID(id_))
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError, binascii.Error):
+            raise InvalidRequest("cursor is not one that a list has answered.", param="cursor") from None
+        if place.at.tzinfo is None:
+            raise InvalidRequest("cursor is not one that a list has answered.", param="cursor")
+        return place
+
+    @property
+    def cursor(self) -> str:
+        text = json.dumps([self.at.isoformat(), str(self.id)], separators=(",", ":"))
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    @property
+    def older(self) -> Q:
+        """The rows below it."""
+        return Q(created_at__lt=self.at) | Q(created_at=self.at, id__lt=self.id)
+
+
 def parsed(serializer: type[StrictSerializer], request: Request, *, partial: bool = False) -> dict[str, Any]:
     """Return the request's body as the serializer understands it. Raises InvalidRequest with the member at fault."""
     try:
@@ -173,37 +208,30 @@ def paginate[Row: Model](
     `as_json` turns the page's rows into JSON, all at once, so that it may look things up for all of them in one query.
     The cursor names the last row seen (created_at, id), so rows that are added meanwhile move nothing.
     """
-    limit = _limit(request.query_params.get("limit"))
-    cursor = request.query_params.get("cursor")
-    if cursor:
-        at, id_ = _decode_cursor(cursor)
-        rows = rows.filter(Q(created_at__lt=at) | Q(created_at=at, id__lt=id_)).filter(created_at__lte=at)
+    limit = asked_limit(request)
+    place = asked_place(request)
+    if place is not None:
+        rows = rows.filter(place.older).filter(created_at__lte=place.at)
     page = list(rows.order_by("-created_at", "-id")[: limit + 1])
-    more = len(page) > limit
-    last = page[limit - 1] if more else None
-    return Response({"data": as_json(page[:limit]), "next_cursor": _cursor_of(last) if last else None})
+    return page_response(as_json(page[:limit]), Place.of(page[limit - 1]) if len(page) > limit else None)
 
 
-def _limit(value: str | None) -> int:
+def page_response(data: list[dict[str, Any]], further: Place | None) -> Response:
+    """Answer one page in the shape of all lists."""
+    return Response({"data": data, "next_cursor": further.cursor if further else None})
+
+
+def asked_place(request: Request) -> Place | None:
+    """Return where the page asked for begins; None for the first. Raises InvalidRequest."""
+    cursor = request.query_params.get("cursor")
+    return Place.read(cursor) if cursor else None
+
+
+def asked_limit(request: Request) -> int:
+    """Return how many rows a page may have. Raises InvalidRequest."""
+    value = request.query_params.get("limit")
     if value is None:
         return DEFAULT_LIMIT
     if not (value.isascii() and value.isdigit() and len(value) <= 3 and 1 <= int(value) <= MOST):
         raise InvalidRequest(f"limit must be a number from 1 to {MOST}.", param="limit")
     return int(value)
-
-
-def _cursor_of(row: Any) -> str:
-    place = json.dumps([row.created_at.isoformat(), str(row.id)], separators=(",", ":"))
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        at, id_ = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        moment = datetime.fromisoformat(at)
-        identifier = UUID(id_)
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, binascii.Error):
-        raise InvalidRequest("cursor is not one that a list has answered.", param="cursor") from None
-    if moment.tzinfo is None:
-        raise InvalidRequest("cursor is not one that a list has answered.", param="cursor")
-    return moment, identifier

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.db import connections
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
@@ -22,6 +23,19 @@ _ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
+_RULES = {
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+}
+
+
+def complaints(page: Page) -> list[str]:
+    """Return what axe has against a page, one line for each element."""
+    found = Axe().run(page, options=_RULES).response["violations"]
+    return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
+
+
+def has_sideways_scroll(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +57,16 @@ def page(chromium: Browser, tmp_path: Path) -> Iterator[Page]:
     context = chromium.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
     context.set_default_timeout(10_000)
     page = context.new_page()
-    complaints: list[str] = []
+    noted: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            complaints.append(f"{message.type}: {message.text}")
+            noted.append(f"{message.type}: {message.text}")
 
     page.on("console", note)
-    page.on("pageerror", lambda error: complaints.append(f"page error: {error}"))
+    page.on("pageerror", lambda error: noted.append(f"page error: {error}"))
     yield page
     if directory := os.environ.get("NEXUS_SCREENSHOTS"):
         page.screenshot(path=Path(directory) / f"{tmp_path.name}.png", full_page=True)
     context.close()
-    assert not complaints, complaints
+    assert not noted, noted

@@ -8,4 +8,5 @@ import "./palette.js";
 import "./shortcuts.js";
 import "./charts.js";
 import "./copy.js";
+import "./live_rows.js";
 import "./prompt_editor.js";

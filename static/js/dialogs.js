@@ -31,13 +31,14 @@ let opener = null;
 let shown = "";
 const drawer = () => document.getElementById("drawer");
 
-on("click", "a[hx-target='#drawer']", (event, link) => { opener = link.id; });
+on("click", "a[hx-target='#drawer']", (event, link) => { opener = link.dataset.opener ?? link.id; });
 document.addEventListener(HTMX.settled, (event) => {
   const place = drawer();
   if (!place?.contains(event.target)) return;
   const title = place.querySelector("[data-drawer-title]");
-  if (title && title.textContent !== shown) title.focus();
-  shown = title?.textContent ?? "";
+  const name = title?.dataset.drawerTitle || title?.textContent;
+  if (title && name !== shown) title.focus();
+  shown = name ?? "";
   document.querySelectorAll("tr.sel").forEach((row) => row.classList.remove("sel"));
   document.getElementById(opener)?.closest("tr")?.classList.add("sel");
 });

@@ -1,5 +1,6 @@
 // htmx 2 calls its events by these names; htmx 4 calls some of them otherwise. They stand here and nowhere else.
 export const HTMX = {
+  asked: "htmx:configRequest",
   before: "htmx:beforeRequest",
   after: "htmx:afterRequest",
   settled: "htmx:afterSettle",

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.hashers import Argon2PasswordHasher
 from playwright.sync_api import Browser, Page, Route, expect
 
 from accounts.models import Role, Tenant, User
 from nexus.ids import uuid7
+from tests.browser import complaints, has_sideways_scroll
 from tests.factories import make_member, make_tenant
 from tests.stack import Server, Stack
 from tests.test_access import make_request
@@ -19,9 +19,6 @@ from tests.test_access import make_request
 pytestmark = pytest.mark.browser
 PASSWORD = "correct horse battery"
 POLL = "void htmx.ajax('GET', location.pathname, {source: '#circuits'})"  # what `every 30s` does
-RULES = {
-    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-}
 
 
 @dataclass
@@ -78,16 +75,6 @@ def sign_in(page: Page, console: Console, role: str) -> None:
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(re.compile(r"/t/[\w-]+/$"))
     page.goto(f"{console.real.base_url}/t/{console.tenant.slug}/")
-
-
-def complaints(page: Page) -> list[str]:
-    """Return what axe has against a page, one line for each element."""
-    found = Axe().run(page, options=RULES).response["violations"]
-    return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
-
-
-def has_sideways_scroll(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
 
 
 # --- accessibility and width ------------------------------------------------------------------------------------------

@@ -210,7 +210,7 @@ def test_the_palette_finds_pages_tenants_and_actions(secret_page: None, ada: Per
         return re.findall(r'role="option"[^>]*>.*?<span>(.*?)</span>', answer.content.decode())
 
     assert found(ada, "") == [
-        "Overview", "Secrets", "Switch to Other Works", "Switch theme", "Refresh", "Keyboard shortcuts",
+        "Overview", "Requests", "Secrets", "Switch to Other Works", "Switch theme", "Refresh", "Keyboard shortcuts",
     ]  # fmt: skip
     assert found(ada, "sec") == ["Secrets"]
     assert found(dev, "sec") == []
