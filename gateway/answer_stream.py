@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -18,12 +19,22 @@ from gateway.transport_errors import ReadTimedOut, ServiceStops, TransportError
 DRAIN_SECONDS = 1.0  # how long the rest of a finished body may take for its connection to be kept
 
 
+class ByteStream(Protocol):
+    """What a door reads: with `next()` until it returns b"", or with `pump()`; in either case it may `close()` it."""
+
+    async def next(self) -> bytes: ...
+    async def pump(self, write: Callable[[bytes], None]) -> bytes: ...
+    def hold(self) -> None: ...
+    def go_on(self) -> None: ...
+    def close(self) -> None: ...
+
+
 class AnswerStream:
     """Reads the upstream event by event. Read it with `next()` until it returns b"", or `close()` it."""
 
     __slots__ = (
         "_among", "_block", "_circuits", "_decoder", "_ends_by", "_idle", "_loop", "_outcome", "_over", "_permit",
-        "_response", "_route", "_stopping",
+        "_response", "_route", "_stopping", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +64,7 @@ class AnswerStream:
         self._stopping = False
         self._among = among  # the streams that run
         among.add(self)
+        self.whole = False  # it ended, and with its family's end marker
         self._loop = asyncio.get_running_loop()
 
     async def next(self) -> bytes:
@@ -109,6 +121,11 @@ class AnswerStream:
         await self._finished()
         return block
 
+    @property
+    def over(self) -> bool:
+        """Whether the bytes handed out last are the last."""
+        return self._over
+
     def hold(self) -> None:
         """The client does not keep up: let the provider wait."""
         self._response.hold()
@@ -136,6 +153,7 @@ class AnswerStream:
 
     async def _finished(self) -> None:
         self._end()
+        self.whole = True
         self._response.release_when_done(DRAIN_SECONDS)
         self._settle()
         self._outcome.close(200)

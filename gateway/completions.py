@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from gateway.limits import Admission
+from gateway.idempotency import Claim, Idempotency
+from gateway.limits import Admission, QuotaExceeded
 from gateway.outcome import CLIENT_GONE, Outcome
 from gateway.relay import Relay, Reply, error_reply
 from gateway.request_head import RequestHead
@@ -49,39 +50,66 @@ class Pipeline:
     relay: Relay
     spool: Spool
     admission: Admission
+    idempotency: Idempotency
 
     async def complete(self, call: Call) -> Reply:
-        """Answer one call. Every way out writes one record; a cancelled call is recorded as the client's leaving."""
+        """Answer one call. Every way out writes one record; a cancelled call is recorded as the client's leaving.
+
+        Only the answer to an earlier call, given again for its idempotency key, is no call of its own.
+        """
         outcome = Outcome(call.endpoint.value, self.spool, self.admission.month)
+        claim: Claim | None = None
         try:
             caller = outcome.caller = authenticate(self.snapshots.current, call.head.authorization)
             require_scope(caller, SCOPES[call.endpoint])
             if caller.limits is not None:
                 shares = outcome.shares = self.admission.shares_of(caller, caller.limits)
-                outcome.admitted(self.admission.try_admit(shares) or await self.admission.admit(shares))
+                try:
+                    outcome.admitted(self.admission.try_admit(shares) or await self.admission.admit(shares))
+                except QuotaExceeded as spent:
+                    return await self._answered_before(call, caller, outcome, spent)
             if call.head.fault is not None:
                 raise call.head.fault
             body = call.body if isinstance(call.body, bytes) else await call.body()
             request = outcome.request = parse(call.endpoint, body)
+            if call.head.idempotency_key is not None:
+                claimed = await self.idempotency.claim(call.head.idempotency_key, caller, request, outcome)
+                if isinstance(claimed, Reply):
+                    return claimed
+                claim = claimed
             hold = outcome.hold
             if hold is not None and not hold.try_reserve(request):
                 await hold.reserve(request)
-            return await self.relay.answer(caller, request, outcome)
+            reply = await self.relay.answer(caller, request, outcome)
         except NexusError as error:
             outcome.close(error.status, error=error, retryable=_retryable(error.status))
-            return error_reply(error, outcome)
+            reply = error_reply(error, outcome)
         except asyncio.CancelledError:
-            if self.relay.stopping:
-                return _stopped(outcome)
-            outcome.close(CLIENT_GONE, error_class="client_gone", retryable=False)
-            raise
+            if not self.relay.stopping:
+                outcome.close(CLIENT_GONE, error_class="client_gone", retryable=False)
+                if claim is not None:
+                    claim.release_soon()
+                raise
+            reply = _stopped(outcome)
         except Exception:
             # A fault of our own is answered, recorded and logged under the request's id; the process goes on.
             tenant_id = outcome.caller and outcome.caller.tenant_id
             logger.exception("A request failed.", extra={"request_id": outcome.id, "tenant_id": tenant_id})
             fault = InternalError("NEXUS failed on this request. Its log tells more under the request id.")
             outcome.close(fault.status, error=fault, retryable=True)
-            return error_reply(fault, outcome)
+            reply = error_reply(fault, outcome)
+        return reply if claim is None else await claim.settle(reply)
+
+    async def _answered_before(self, call: Call, caller: Caller, outcome: Outcome, spent: QuotaExceeded) -> Reply:
+        """Return what was answered to the call's idempotency key: a quota that is used up refuses nothing paid for."""
+        if call.head.idempotency_key is None or call.head.fault is not None:
+            raise spent
+        body = call.body if isinstance(call.body, bytes) else await call.body()
+        request = outcome.request = parse(call.endpoint, body)
+        reply = await self.idempotency.find(call.head.idempotency_key, caller, request, outcome)
+        if reply is None:
+            raise spent
+        return reply
 
 
 def _stopped(outcome: Outcome) -> Reply:

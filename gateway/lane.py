@@ -14,7 +14,7 @@ from typing import Any, override
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.answer_stream import AnswerStream
+from gateway.answer_stream import ByteStream
 from gateway.completions import Call
 from gateway.door import ENDPOINTS, RECORD_FIRST_BYTES
 from gateway.plane import DataPlane
@@ -54,7 +54,7 @@ class LaneProtocol(GuardedHttpProtocol):
         super().__init__(limits, **of_uvicorn)
         self._plane = plane
         self._exchange: Exchange | None = None
-        self._stream: AnswerStream | None = None  # of the exchange, while it runs
+        self._stream: ByteStream | None = None  # of the exchange, while it runs
         self._date: list[tuple[bytes, bytes]] = []
         self._date_line = b""
 

@@ -80,6 +80,7 @@ class Numbers:
     overheads: dict[str, Spread] = field(default_factory=dict)  # endpoint
     circuit_changes: dict[str, Tally] = field(default_factory=dict)  # state that it changed to
     refusals: dict[tuple[str, str], Tally] = field(default_factory=dict)  # tenant, limit
+    replays: dict[str, Tally] = field(default_factory=dict)  # endpoint
     dropped_records: int = 0
 
     def add(self, other: "Numbers") -> None:
@@ -90,6 +91,7 @@ class Numbers:
         _add_tallies(self.attempts, other.attempts)
         _add_tallies(self.circuit_changes, other.circuit_changes)
         _add_tallies(self.refusals, other.refusals)
+        _add_tallies(self.replays, other.replays)
         _add_spreads(self.durations, other.durations)
         _add_spreads(self.first_contents, other.first_contents)
         _add_spreads(self.overheads, other.overheads)
@@ -162,6 +164,10 @@ class Meters:
     def count_refusal(self, tenant: str, limit: str) -> None:
         """Count a request that was over a limit of its key."""
         _tally(self.numbers.refusals, (tenant if self.by_tenant else "", limit)).count += 1
+
+    def count_replay(self, endpoint: str) -> None:
+        """Count an answer that was given again for an idempotency key: it is no request of its own."""
+        _tally(self.numbers.replays, endpoint).count += 1
 
     def _line(self, outcome: "Outcome", status: int, key: tuple[int, str, int]) -> _Line:
         numbers, route, endpoint = self.numbers, outcome.route, outcome.endpoint

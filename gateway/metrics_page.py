@@ -178,6 +178,11 @@ def _counts(numbers: Numbers, by_tenant: bool) -> Iterator[Metric]:
     changes = CounterMetricFamily("nexus_circuit_changes", "Transitions of circuits, by the new state.", labels=["to"])
     for state, tally in numbers.circuit_changes.items():
         changes.add_metric([state], tally.count)
+    replays = CounterMetricFamily(
+        "nexus_replayed_answers", "Answers given again for an idempotency key.", labels=["endpoint"]
+    )
+    for endpoint, tally in numbers.replays.items():
+        replays.add_metric([endpoint], tally.count)
     dropped = CounterMetricFamily(
         "nexus_spool_dropped_records", "Request records lost: the disk was full.", value=numbers.dropped_records
     )
@@ -189,7 +194,7 @@ def _counts(numbers: Numbers, by_tenant: bool) -> Iterator[Metric]:
         refused.setdefault((tenant, limit) if by_tenant else (limit,), Tally()).add(tally)
     for labels, tally in refused.items():
         refusals.add_metric(labels, tally.count)
-    yield from (errors, attempts, changes, dropped, refusals)
+    yield from (errors, attempts, changes, replays, dropped, refusals)
 
 
 def _spreads(numbers: Numbers) -> Iterator[Metric]:

@@ -6,7 +6,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 
 from accounts.models import Tenant, TenantOwned, TenantQuerySet
-from nexus.row_security import APPEND, READ, Privileges
+from nexus.row_security import APPEND, NOTHING, READ, Privileges
 
 NAME = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$", "Use up to 63 letters, digits, spaces, dots, _ and -.")
 
@@ -173,3 +173,31 @@ class CircuitEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider_id} {self.from_state} -> {self.to_state}"
+
+
+class IdempotencyClaim(TenantOwned):
+    """An `Idempotency-Key` of one API key: the request that runs under it, or ran, and its answer for 24 hours.
+
+    `id` is the x-request-id of that request. The client's key is kept as its SHA-256, the answer sealed with the row's
+    place as context (gateway/idempotency.py).
+    """
+
+    key_id = models.UUIDField()  # the API key
+    key_hash = models.CharField(max_length=64)
+    fingerprint = models.CharField(max_length=64)  # SHA-256 of method, path and body
+    claimed_at = models.DateTimeField()
+    leased_until = models.DateTimeField()  # renewed while the request runs
+    expires_at = models.DateTimeField()
+    status = models.PositiveSmallIntegerField(null=True)  # NULL: not finished
+    answer_sealed = models.BinaryField(null=True)  # NULL with a status: too large to keep
+
+    database_privileges: ClassVar = Privileges(tenant=NOTHING)  # the data plane's alone
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "key_id", "key_hash"], name="one_claim_per_idempotency_key")
+        ]
+        indexes: ClassVar = [models.Index(fields=["expires_at"], name="idempotency_by_expiry")]
+
+    def __str__(self) -> str:
+        return str(self.id)

@@ -27,13 +27,33 @@ _ROUTED = {
     "x-ratelimit-limit-tokens": whole("The key's `tpm`.", minimum=1),
     "x-ratelimit-remaining-tokens": whole("What is left of it.", minimum=0),
     "x-ratelimit-reset-tokens": text("How long until the minute is over: `17s`."),
+    "idempotency-replayed": text("`true`: the answer to an earlier request with the same `Idempotency-Key`."),
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": (
+        "For 24 hours the same key and request get the first one's answer again, for nothing. A key belongs to one API "
+        "key and is good for one request."
+    ),
+    "schema": text(minLength=1, maxLength=255, pattern="^[ -~]+$"),
 }
 # What the data plane's own errors are called: they have headers that the management API's have not.
 _FAILURES = {
     **{status: (f"Gateway{name}", told) for status, (name, told) in REFUSALS.items()},
     408: ("TooSlow", "The request did not arrive in time, or every provider said so (`REQUEST_TIMEOUT`)."),
+    409: (
+        "Twin",
+        "The first request with this `Idempotency-Key` still runs (`IDEMPOTENCY_IN_PROGRESS`; see `retry-after`), "
+        "or its answer is not to be had any more (`IDEMPOTENCY_ANSWER_GONE`).",
+    ),
     413: ("TooLarge", "The body is larger than this installation takes (`BODY_TOO_LARGE`)."),
-    415: ("Encoded", "The body is compressed (`UNSUPPORTED_ENCODING`)."),
+    415: ("Encoded", "The body is no JSON (`UNSUPPORTED_MEDIA_TYPE`) or compressed (`UNSUPPORTED_ENCODING`)."),
+    422: (
+        "KeyReused",
+        "The `Idempotency-Key` was used for another request (`IDEMPOTENCY_KEY_REUSED`); or the provider refused.",
+    ),
     429: (
         "Limited",
         "The key's monthly quota is used up (`QUOTA_EXCEEDED`), or the key or every provider is limited at the moment "
@@ -48,7 +68,8 @@ _FAILURES = {
     503: (
         "Unavailable",
         "The circuit of every provider is open (`NO_PROVIDER_AVAILABLE`), the gateway is starting "
-        "(`SERVICE_STARTING`), or what is left of a quota cannot be told (`COUNTERS_UNAVAILABLE`); see `retry-after`.",
+        "(`SERVICE_STARTING`), or what is left of a quota (`COUNTERS_UNAVAILABLE`) or became of an `Idempotency-Key` "
+        "(`IDEMPOTENCY_UNAVAILABLE`) cannot be told; see `retry-after`.",
     ),
     504: ("ProvidersTimedOut", "The last provider did not answer in time (`PROVIDER_TIMEOUT`)."),
 }
@@ -111,10 +132,11 @@ def _model_call(endpoint: Endpoint, name: str, summary: str, answer: str, chunk:
         ),
         "tags": [_INFERENCE],
         "security": [{"apiKey": []}],
+        "parameters": [_IDEMPOTENCY_KEY],
         "requestBody": {"required": True, "content": {"application/json": body}},
         "responses": {
             "200": _routed({"description": "The answer.", "content": content}),
-            **_errors(400, 401, 403, 404, 408, 413, 415, 429, 500, 502, 503, 504),
+            **_errors(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504),
         },
     }
     return {"post": operation}

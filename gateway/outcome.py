@@ -142,6 +142,15 @@ class Outcome:
         if error is not None and self.caller is not None and (limit := error.details.get("limit")):
             METERS.count_refusal(self.caller.tenant.slug, limit)
 
+    def replayed(self) -> None:
+        """An earlier request's answer is given again: leave no record of its own, and use nothing up."""
+        if self.closed:
+            return
+        self.closed = True
+        METERS.count_replay(self.endpoint)
+        if self.hold is not None:
+            self.hold.close(counted=False, tokens=0)
+
     def _estimated_usage(self) -> Usage:
         """Estimate what a provider billed that told no usage: four bytes a token, over what was sent and seen."""
         sent = self.request.input_tokens_estimate if self.request else 0

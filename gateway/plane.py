@@ -13,9 +13,11 @@ from django.db import close_old_connections, connection
 
 from gateway.circuit import Transition
 from gateway.circuit_store import CircuitBoard
+from gateway.claim_store import ClaimStore
 from gateway.completions import Pipeline, authenticate
 from gateway.counter_stores import QuotaCounts, RedisCounts
 from gateway.egress import Allowance
+from gateway.idempotency import Idempotency
 from gateway.ledger import Ledger
 from gateway.limits import Admission
 from gateway.meter_files import Condition, Publisher
@@ -30,6 +32,7 @@ from gateway.snapshot_loader import load
 from gateway.spool import Spool
 from gateway.transport import Transport
 from nexus import partitions
+from nexus.encryption import Cipher
 from nexus.errors import NexusError
 from nexus.ids import uuid7_at
 from nexus.role_survey import survey
@@ -57,8 +60,13 @@ class DataPlane:
         self.ledger = Ledger(
             RedisCounts(settings.REDIS_URL, self.spool.owner), QuotaCounts(connection_parameters(), self.spool.owner)
         )
+        self.idempotency = Idempotency(
+            ClaimStore(connection_parameters(), lease_seconds=settings.NEXUS_IDEMPOTENCY_LEASE_SECONDS),
+            Cipher(settings.NEXUS_ENCRYPTION_KEYS),
+            max_bytes=settings.NEXUS_IDEMPOTENCY_MAX_BYTES,
+        )
         relay = Relay(self.transport, self.circuits, limits)
-        self.pipeline = Pipeline(self.snapshots, relay, self.spool, Admission(self.ledger))
+        self.pipeline = Pipeline(self.snapshots, relay, self.spool, Admission(self.ledger), self.idempotency)
         METERS.by_tenant = settings.NEXUS_METRICS_BY_TENANT
         self.publisher = Publisher(settings.NEXUS_DATA_DIR / "meters", METERS, self._condition)
         self.metrics = MetricsPage(
@@ -99,6 +107,7 @@ class DataPlane:
             return
         self._started = False
         self.publisher.stop()
+        await self.idempotency.stop()
         await self.snapshots.stop()
         await self.circuits.stop()
         await self.transport.close()

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.answer_stream import AnswerStream
+from gateway.answer_stream import AnswerStream, ByteStream
 from gateway.circuit import Result
 from gateway.circuit_store import CircuitBoard, Permit, Refusal
 from gateway.failures import ModelNotFound, UpstreamRejected, for_client, without_secrets
@@ -51,7 +51,7 @@ class Reply:
     status: int
     head: bytes
     body: bytes = b""
-    stream: AnswerStream | None = None
+    stream: ByteStream | None = None
     outcome: Outcome | None = None
 
     def abandon(self) -> None:

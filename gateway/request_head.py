@@ -1,13 +1,15 @@
 """What the data plane reads of a request's headers, the same at every door."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nexus.errors import BodyTooLarge, NexusError, UnsupportedEncoding, UnsupportedMediaType
+from nexus.errors import BodyTooLarge, InvalidRequest, NexusError, UnsupportedEncoding, UnsupportedMediaType
 
 JSON = b"application/json"
 _PLAIN_ENCODINGS = (b"", b"identity")
-_TOLD = frozenset((b"authorization", b"content-length", b"content-type", b"content-encoding"))
+_TOLD = frozenset((b"authorization", b"content-length", b"content-type", b"content-encoding", b"idempotency-key"))
+_IDEMPOTENCY_KEY = re.compile(rb"[\x20-\x7e]{1,255}\Z")
 
 
 @dataclass(slots=True)
@@ -15,6 +17,7 @@ class RequestHead:
     """The headers that matter. `fault` is what is wrong with them, to be told once it is known who calls."""
 
     authorization: bytes = b""
+    idempotency_key: bytes | None = None
     fault: NexusError | None = None
 
 
@@ -33,9 +36,19 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, max_body_bytes: int) ->
         elif name == b"content-length":
             if value.isdigit() and int(value) > max_body_bytes:
                 head.fault = head.fault or BodyTooLarge(max_body_bytes)
+        elif name == b"idempotency-key":
+            if head.idempotency_key is not None or not _IDEMPOTENCY_KEY.match(value):
+                head.fault = head.fault or _bad_idempotency_key()
+            head.idempotency_key = value
         elif value.strip().lower() not in _PLAIN_ENCODINGS:
             head.fault = head.fault or UnsupportedEncoding(value)
     return head
+
+
+def _bad_idempotency_key() -> InvalidRequest:
+    return InvalidRequest(
+        "`Idempotency-Key` must be one header of 1 to 255 printable ASCII characters.", param="Idempotency-Key"
+    )
 
 
 def _not_json(content_type: bytes) -> UnsupportedMediaType:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
@@ -46,6 +47,8 @@ class EventStream(StreamingHttpResponse):
 
 
 def _headers(request: HttpRequest) -> list[tuple[bytes, bytes]]:
+    if isinstance(request, ASGIRequest):
+        return list(request.scope["headers"])  # one by one: Django makes one of those that came twice
     return [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in request.headers.items()]
 
 

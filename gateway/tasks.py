@@ -6,6 +6,7 @@ from celery import shared_task
 from django.conf import settings
 
 from accounts.models import ConfigChange
+from gateway.models import IdempotencyClaim
 from nexus import partitions
 from nexus.database_roles import as_owner
 
@@ -31,3 +32,9 @@ def maintain_partitions() -> None:
 def forget_config_changes() -> None:
     """Drop the notes of which tenant a revision changed, once every running process has read them."""
     ConfigChange.objects.filter(created_at__lt=datetime.now(UTC) - timedelta(days=CONFIG_CHANGE_DAYS)).delete()
+
+
+@shared_task
+def forget_idempotency_claims() -> None:
+    """Drop the answers kept for idempotency keys once they are a day old. One statement; safe to run twice."""
+    IdempotencyClaim.objects.filter(expires_at__lt=datetime.now(UTC)).delete()

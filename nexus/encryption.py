@@ -25,20 +25,33 @@ class Cipher:
             ) from error
         self._fernet = MultiFernet(fernets) if fernets else None
 
+    @property
+    def usable(self) -> bool:
+        """Whether there is a key at all."""
+        return self._fernet is not None
+
     def seal(self, secret: str, *, context: str) -> str:
         """Return the ciphertext of a secret, bound to its context."""
-        return self._open_box().encrypt(f"{context}\0{secret}".encode()).decode()
+        return self.seal_bytes(secret.encode(), context=context).decode()
+
+    def seal_bytes(self, content: bytes, *, context: str) -> bytes:
+        """Return the ciphertext of bytes, bound to their context."""
+        return self._open_box().encrypt(context.encode() + b"\0" + content)
 
     def open(self, sealed: str, *, context: str) -> str:
         """Return the secret. Raises SecretUnreadable for a foreign key or another row's ciphertext."""
+        return self.open_bytes(sealed.encode(), context=context).decode()
+
+    def open_bytes(self, sealed: bytes, *, context: str) -> bytes:
+        """Return the bytes that were sealed. Raises SecretUnreadable as `open` does."""
         try:
-            plain = self._open_box().decrypt(sealed.encode()).decode()
+            plain = self._open_box().decrypt(sealed)
         except InvalidToken as error:
             raise SecretUnreadable(f"The secret of {context} does not open with NEXUS_ENCRYPTION_KEYS.") from error
-        bound, _, secret = plain.partition("\0")
-        if bound != context:
+        bound, _, content = plain.partition(b"\0")
+        if bound != context.encode():
             raise SecretUnreadable(f"The secret stored for {context} belongs to another row.")
-        return secret
+        return content
 
     def _open_box(self) -> MultiFernet:
         if self._fernet is None:

@@ -1,6 +1,7 @@
 """What a running gateway answers is what the OpenAPI document says, to the last member and header."""
 
 import json
+import secrets
 from typing import Any
 
 import httpx
@@ -71,6 +72,18 @@ def test_refusals_of_the_data_plane_are_as_described(
     path = "/v1/chat/completions"
     answer = httpx.post(f"{base_url}{path}", content=content, headers=routed.headers if authorized else {})
     assert check(answer, "POST", path, status)["error"]["code"] == code
+
+
+def test_answers_to_idempotency_keys_are_as_described(base_url: str, routed: Client) -> None:
+    path, key = "/v1/chat/completions", secrets.token_hex(8)
+    headers = {**routed.headers, "idempotency-key": key}
+    body: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
+    for replayed in (None, "true"):
+        answer = httpx.post(f"{base_url}{path}", json=body, headers=headers)
+        check(answer, "POST", path, 200)
+        assert answer.headers.get("idempotency-replayed") == replayed
+    other = httpx.post(f"{base_url}{path}", json={**body, "seed": 1}, headers=headers)
+    assert check(other, "POST", path, 422)["error"]["code"] == "IDEMPOTENCY_KEY_REUSED"
 
 
 @pytest.mark.parametrize(
