@@ -9,7 +9,7 @@ import nexus.ids
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0003_key_rotation"),
-        ("gateway", "0005_key_use"),
+        ("gateway", "0006_failures"),
     ]
 
     operations = [
