@@ -1,7 +1,7 @@
 """Requests: what came through the gateway, searched by filters that live in the URL, each in a drawer or as a page."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from gateway.models import RequestLog
 from gateway.request_filters import changed, chips, read
 from gateway.request_lines import attempts_of, ending_of, lines_of, names_of
 from gateway.request_search import LOOK_BACK, Search, find, just_newer, newer_than
-from gateway.traffic import Counts, count_requests
+from gateway.traffic import Counts, count_requests, covered
 from nexus.errors import NotFound
 from nexus.htmx import fragment, page
 from nexus.ids import time_of
@@ -160,32 +160,33 @@ def _arrived(request: TenantRequest, search: Search) -> HttpResponse:
     place = Place(time_of(first), first) if first and first.version == 7 else Place(search.since, UUID(int=0))
     rows = newer_than(request.tenant, search, place, limit=PAGE)
     names = names_of(request.tenant, rows, keys=_sees_keys(request)) if rows else None
-    context = {**_frame(request), "rows": lines_of(rows, names) if names else []}
+    plain = bool(request.GET.get("plain"))  # for Overview, whose rows lead here
+    context = {**_frame(request), "rows": lines_of(rows, names) if names else [], "plain": plain}
     response = page(request, "gateway/request_rows.html", context)
     if len(rows) == PAGE:
         response["HX-Reswap"] = "innerHTML"
     return response
 
 
-def _histogram(request: TenantRequest, search: Search, span: TimeRange) -> dict[str, Any]:
-    counts = count_requests(request.tenant, search, step=span.bucket, origin=span.buckets[0])
+def _histogram(request: TenantRequest, search: Search, asked: TimeRange) -> dict[str, Any]:
+    """Return the counts over the range, or over the part of it for which they can be had. Two queries."""
+    span = covered(request.tenant, search, asked)
+    counts = count_requests(request.tenant, search, span)
     links = [
-        changed(
-            request.GET,
-            range=None,
-            live=None,
-            **{"from": f"{start:%Y-%m-%dT%H:%M:%SZ}", "to": f"{end:%Y-%m-%dT%H:%M:%SZ}"},
-        )
-        for start, end in ((each, each + span.bucket) for each in span.buckets)
+        changed(request.GET, range=None, live=None, **{"from": _iso(start), "to": _iso(start + span.bucket)})
+        for start in span.buckets
     ]
-    zone = timezone.get_current_timezone()
-    frame = Frame(span.buckets, span.bucket, zone=zone, height=56, whole=True, links=links)
+    frame = Frame(span.buckets, span.bucket, zone=timezone.get_current_timezone(), height=56, whole=True, links=links)
     series = [
         Series("Answered", [counts.answered.get(each, 0) for each in span.buckets], 1),
         Series("Failed", [counts.failed.get(each, 0) for each in span.buckets], "bad"),
     ]
     made = histogram(frame, series, title="Requests over time", summary=_summary(counts))
-    return {"drawn": made, "total": counts.total, "since": counts.since}
+    return {"drawn": made, "total": counts.total, "since": None if span is asked else span.since}
+
+
+def _iso(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _summary(counts: Counts) -> str:

@@ -290,7 +290,8 @@ def test_a_hidden_tab_does_not_poll_and_one_that_comes_back_does_at_once(console
     assert polls == []
     with signed_in.expect_response(lambda response: bool(response.request.headers.get("hx-request"))):
         signed_in.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    assert len(polls) == 1
+    signed_in.wait_for_load_state("networkidle")
+    assert len(polls) == 2  # of the circuits, and of the last requests
 
 
 def test_a_message_of_the_server_appears_as_a_toast_and_can_be_dismissed(console: Console, page: Page) -> None:

@@ -10,6 +10,8 @@ import pytest
 from django.test import Client as Browser
 
 from accounts.models import Membership, Role, Tenant, User
+from billing.models import TenantDailySpend
+from gateway import traffic
 from gateway.models import CircuitEvent, ModelRoute, Provider, RequestLog
 from nexus.ids import time_of, uuid7, uuid7_at
 from tests.conftest import Person
@@ -77,7 +79,7 @@ def test_it_tells_the_circuits_in_words(ada: Person, acme: Tenant) -> None:
 
     text = text_of(ada.browser.get(ACME))
 
-    assert re.search(r"Primary simulated 2 probes succeeded, just now Closed 100 weight", text)
+    assert re.search(r"Primary simulated 2 probes succeeded, just now Closed — idle", text)
 
 
 def test_it_tells_a_failover_and_a_missing_price(ada: Person, acme: Tenant) -> None:
@@ -100,13 +102,13 @@ def test_it_tells_a_failover_and_a_missing_price(ada: Person, acme: Tenant) -> N
     assert "$0.000123" in text
 
 
-def test_it_shows_the_last_25_requests_newest_first(ada: Person, acme: Tenant) -> None:
-    for number in range(30):
+def test_it_shows_the_last_8_requests_newest_first(ada: Person, acme: Tenant) -> None:
+    for number in range(12):
         make_request(acme, minutes_ago=number + 1, model=f"model-{number:02}")
 
     shown = re.findall(r"model-\d\d", ada.browser.get(ACME).content.decode())
 
-    assert shown == [f"model-{number:02}" for number in range(25)]
+    assert shown == [f"model-{number:02}" for number in range(8)]
 
 
 def test_it_shows_nothing_of_another_tenant(gus: Person, acme: Tenant) -> None:
@@ -119,16 +121,76 @@ def test_it_shows_nothing_of_another_tenant(gus: Person, acme: Tenant) -> None:
     assert "ours-alone" not in text
 
 
-def test_an_empty_tenant_is_told_how_to_begin(ada: Person, acme: Tenant) -> None:
+def test_an_empty_tenant_is_told_how_to_begin_and_what_is_done(ada: Person, vera: Person, acme: Tenant) -> None:
     empty = text_of(ada.browser.get(ACME))
     ModelRoute.objects.create(
         tenant=acme, provider=make_provider(acme), public_name="my-model", upstream_name="their-model"
     )
-    routed = text_of(ada.browser.get(ACME))
+    routed = ada.browser.get(ACME)
+    begun = routed.content.decode().split('id="setup-title"')[1].split("</section>")[0]
 
     assert "No provider is connected yet" in empty
     assert "curl http://testserver/v1/chat/completions" in empty
-    assert '"model":"my-model"' in unescape(routed).replace(" ", "")
+    assert '"model":"my-model"' in unescape(text_of(routed)).replace(" ", "")
+    assert begun.count('aria-label="done"') == 1
+    assert begun.count('aria-label="to do"') == 2
+    assert "Only admins can." in text_of(vera.browser.get(ACME))
+    assert "Key figures" not in empty
+
+
+def test_the_figures_are_those_of_the_range(ada: Person, acme: Tenant) -> None:
+    provider = make_provider(acme, "Primary")
+    failed_over = [{"provider": "openai", "fate": "503"}, {"provider": "openai", "fate": "200"}]
+    for minutes in (5, 10, 15):
+        make_request(
+            acme, minutes_ago=minutes, provider_id=provider.id, duration_ms=2_000, input_tokens=900, output_tokens=100,
+            cost_usd=Decimal("0.5"), attempts=failed_over if minutes == 5 else [],
+        )  # fmt: skip
+    make_request(acme, minutes_ago=20, provider_id=provider.id, status=502)
+    make_request(acme, minutes_ago=90, duration_ms=60_000)  # of the hour before
+    TenantDailySpend.objects.create(
+        tenant=acme, day=datetime.now(UTC).date(), provider="openai", model="gpt-4o", requests=4, cost_usd="1.50"
+    )
+
+    text = text_of(ada.browser.get(ACME, {"range": "1h"}))
+
+    assert "Requests 4 +300.0% vs the time before" in text
+    assert "Failed for clients 25.00 % 1 absorbed by failover" in text
+    assert "p95 latency 2.00 s" in text
+    assert "Tokens 3k for $1.50" in text
+    assert f"Spend, {datetime.now(UTC):%B} $1 .50" in text
+    page = ada.browser.get(ACME, {"range": "1h"}).content.decode()
+    assert 'aria-label="Requests by provider. 4 in all, 100% of it from Primary"' in page
+    assert f'href="{ACME}requests/?range=1h&amp;status_class=5xx"' in page
+    for measure, told in (("tokens", "3,000 in all"), ("cost", "$1.50 in all"), ("p95", "p95 of whole answers")):
+        assert told in ada.browser.get(ACME, {"range": "1h", "measure": measure}).content.decode()
+    assert "4 in all" in ada.browser.get(ACME, {"range": "1h", "measure": "nonsense"}).content.decode()
+
+
+def test_with_more_requests_than_are_read_the_figures_say_since_when(
+    ada: Person, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic, "BUDGET", 5)
+    rows = [make_request(acme, minutes_ago=number + 1) for number in range(9)]
+
+    page = ada.browser.get(ACME)
+
+    assert "Figures and chart cover the newest 20,000 requests, which begin at" in text_of(page)
+    assert (
+        f'<time datetime="{rows[4].created_at:%Y-%m-%dT%H:%M:%S}' in page.content.decode().split('id="traffic-card"')[0]
+    )
+    assert "Requests 5 in this time range" in text_of(page)
+    assert "5 in all" in page.content.decode()
+
+
+def test_now_is_told_beside_the_circuits(ada: Person, acme: Tenant) -> None:
+    busy, idle = make_provider(acme, "Busy"), make_provider(acme, "Idle")
+    make_request(acme, minutes_ago=1, provider_id=busy.id, duration_ms=1_500)
+    make_request(acme, minutes_ago=50, provider_id=idle.id, duration_ms=9_000)
+
+    text = text_of(ada.browser.get(ACME, headers={"hx-request": "true"}))
+
+    assert re.search(r"Busy .*? Closed 1.50 s 100% now Idle .*? Closed — 0% now", text)
 
 
 def test_the_demo_says_that_it_is_one(ada: Person, acme: Tenant) -> None:
@@ -240,8 +302,9 @@ def test_it_costs_the_same_with_one_row_and_with_twenty(
             make_provider(acme, f"p{rows}-{number}")
             make_request(acme)
         for person in (ada, vera):
-            # session, user, memberships; providers, latest events; requests
-            with django_assert_num_queries(WALL + 6):
+            # session, user, memberships; providers, latest events, now; requests, names; the range's reach, sums,
+            # openings, time before, spend
+            with django_assert_num_queries(WALL + 13):
                 person.browser.get(ACME)
-            with django_assert_num_queries(WALL + 5):  # session, user, membership; providers, latest events
+            with django_assert_num_queries(WALL + 6):  # session, user, membership; providers, latest events, now
                 person.browser.get(ACME, headers={"hx-request": "true"})

@@ -231,8 +231,9 @@ def test_it_costs_the_same_with_one_row_and_with_fifty(
     for rows in (1, 49):
         for number in range(rows):
             row = make_request(acme, minutes_ago=number + 2, key_id=key_id, provider_id=provider.id)
-        # session, user, memberships; rows, providers' names, keys' prefixes; chips: providers, models, keys; histogram
-        with django_assert_num_queries(WALL + 10):
+        # session, user, memberships; rows, providers' names, keys' prefixes; chips: providers, models, keys;
+        # histogram: its reach, its counts
+        with django_assert_num_queries(WALL + 11):
             ada.browser.get(LIST)
         first = RequestLog.objects.order_by("-created_at").first()
         assert first is not None
