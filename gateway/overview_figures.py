@@ -67,9 +67,9 @@ def chart(
     ]
     title = f"{MEASURES[measure]} by provider"
     show: Callable[[float], str] = {"cost": lambda value: usd(value, 4), "p95": duration}.get(measure, thousands)
-    axis: Callable[[float], str] = {"cost": lambda value: usd(value), "p95": duration}.get(measure, compact)
+    axes: Mapping[str, Callable[[float], str]] = {"cost": usd, "p95": duration}
     frame = Frame(
-        span.buckets, span.bucket, zone=zone, markers=markers, show=show, axis=axis,
+        span.buckets, span.bucket, zone=zone, markers=markers, show=show, axis=axes.get(measure, compact),
         whole=measure in ("requests", "tokens"),
     )  # fmt: skip
     if measure == "p95":
