@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from gateway.providers.base import Failure, FailureKind
 from gateway.records import Attempt
-from gateway.snapshot import Route
 from nexus.errors import NexusError, NotFound
 
 STREAM_INTERRUPTED = "STREAM_INTERRUPTED"
+_SHORTEST_SECRET = 4  # characters; less would blot out words
+_LONGEST_MESSAGE = 20_000  # characters of a provider's words; the search in them must not keep others waiting
+_LONGEST_PART = 11  # characters of one that may be told: vendors show the beginning and the end of a key
 _LONGEST_WAIT_SECONDS = 30  # the open window of a circuit
 
 
@@ -20,8 +23,8 @@ class ModelNotFound(NotFound):
 class UpstreamRejected(NexusError):
     """The provider refused the request itself; its status, message and code go to the client."""
 
-    def __init__(self, failure: Failure, message: str) -> None:
-        super().__init__(message, param=failure.param)
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message, param=failure.param)
         self.status = failure.status or 400
         self._code = failure.code
         self._type = failure.type
@@ -118,9 +121,30 @@ def _told(attempt: Attempt, failure: Failure | None) -> dict[str, Any]:
     }
 
 
-def without_secrets(text: str, route: Route) -> str:
-    """Return an upstream's words without our key for it and without its address, both of which some vendors echo."""
-    for secret in (route.target.api_key, route.origin.host):
-        if len(secret) >= 4:
-            text = text.replace(secret, "…")
-    return text
+def without_secrets(failure: Failure, *, api_key: str, host: str) -> Failure:
+    """Return an upstream's words without our key for it, whole or in part, and without its address: some echo both."""
+
+    def cleaned(text: str) -> str:
+        text = text[:_LONGEST_MESSAGE]
+        for secret in (api_key, host):
+            if len(secret) >= _SHORTEST_SECRET:
+                text = text.replace(secret, "…")
+        return _without_parts(text, api_key)
+
+    said = (failure.type, failure.param, failure.code)
+    type_, param, code = (text and cleaned(text) for text in said)
+    return replace(failure, message=cleaned(failure.message), type=type_, param=param, code=code)
+
+
+def _without_parts(text: str, secret: str) -> str:
+    """Return a text without what is left of a secret that somebody else has shortened."""
+    size = _LONGEST_PART + 1
+    parts = {secret[at : at + size] for at in range(len(secret) - size + 1)}
+    hidden = set[int]()
+    for at in range(len(text) - size + 1):
+        if text[at : at + size] in parts:
+            hidden.update(range(at, at + size))
+    if not hidden:
+        return text
+    told = (character if at not in hidden else "" if at - 1 in hidden else "…" for at, character in enumerate(text))
+    return "".join(told)

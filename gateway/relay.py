@@ -157,7 +157,8 @@ class _Journey:
             failure = result
             if failure.kind is FailureKind.REQUEST:
                 self._ended("rejected")
-                raise UpstreamRejected(failure, without_secrets(failure.message, route))
+                told = without_secrets(failure, api_key=route.target.api_key, host=route.origin.host)
+                raise UpstreamRejected(told)
         self._ended("exhausted" if self.loop.time() < self.deadline else "deadline")
         raise for_client(self.outcome.attempts, self.outcome.failures, reopens_in=self.reopens_in)
 
