@@ -26,10 +26,12 @@ class AuditedAdmin(admin.ModelAdmin[Any]):
     def save_model(self, request: HttpRequest, obj: Model, form: ModelForm[Any], change: bool) -> None:
         super().save_model(request, obj, form, change)
         _log(request, obj, "updated" if change else "created", _changes(form))
+        services.check_admins()
 
     def delete_model(self, request: HttpRequest, obj: Model) -> None:
         _log(request, obj, "deleted")
         super().delete_model(request, obj)
+        services.check_admins()
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         with transaction.atomic():  # all or none, and no row in the log of what was refused

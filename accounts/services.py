@@ -235,14 +235,22 @@ def _one_admin_left() -> Iterator[None]:
     try:
         with transaction.atomic():
             yield
-            # Now rather than at the commit: inside a caller's transaction that would be too late to say so.
-            with connection.cursor() as cursor:
-                cursor.execute("SET CONSTRAINTS keep_an_admin IMMEDIATE")
-                cursor.execute("SET CONSTRAINTS keep_an_admin DEFERRED")
+            check_admins()
     except IntegrityError as error:
         if _constraint(error) != "last_admin":
             raise
         raise LastAdmin("A tenant keeps at least one admin. Make somebody else an admin first.") from error
+
+
+def check_admins() -> None:
+    """Let the database check at once that tenants keep an admin, where a member was demoted or removed.
+
+    Not at the commit: inside a caller's transaction that would be too late to say so, and the check locks the tenant's
+    row, which everybody else has locked when they come to the revision's, the last lock of every change.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS keep_an_admin IMMEDIATE")
+        cursor.execute("SET CONSTRAINTS keep_an_admin DEFERRED")
 
 
 def _constraint(error: IntegrityError) -> str | None:

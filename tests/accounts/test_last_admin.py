@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.test import Client as Browser
 
 from accounts.audit import Actor
-from accounts.models import Membership, Tenant
+from accounts.models import Membership, Tenant, User
 from accounts.services import LastAdmin, change_role, remove_member
 from tests.factories import make_member
 
@@ -114,3 +115,45 @@ def test_the_refused_change_leaves_no_trace(tenant: Tenant, django_assert_num_qu
     membership.refresh_from_db()
     assert membership.role == "admin"
     assert Tenant.objects.get(id=tenant.id).name == "the caller's transaction goes on"
+
+
+def demotion_page(membership: Membership) -> tuple[str, dict[str, Any]]:
+    form = {"user": membership.user_id, "tenant": membership.tenant_id, "role": "viewer"}
+    return f"/admin/accounts/membership/{membership.id}/change/", form
+
+
+def removal_page(membership: Membership) -> tuple[str, dict[str, Any]]:
+    return f"/admin/accounts/membership/{membership.id}/delete/", {"post": "yes"}
+
+
+def removal_of_many(membership: Membership) -> tuple[str, dict[str, Any]]:
+    form = {"action": "delete_selected", "_selected_action": [membership.id], "post": "yes"}
+    return "/admin/accounts/membership/", form
+
+
+def deletion_page(membership: Membership) -> tuple[str, dict[str, Any]]:
+    return f"/admin/accounts/user/{membership.user_id}/delete/", {"post": "yes"}
+
+
+@pytest.mark.parametrize("page", [demotion_page, removal_page, removal_of_many, deletion_page])
+def test_an_operator_and_a_change_of_the_tenant_do_not_wait_for_each_other(
+    tenant: Tenant, page: Callable[[Membership], tuple[str, dict[str, Any]]]
+) -> None:
+    """Both lock the tenant's row first, and the revision after it."""
+    one, _ = two_admins(tenant)
+    path, form = page(one)
+    operator = Browser()
+    operator.force_login(User.objects.create_superuser(f"root@{tenant.slug}.example", "a long enough sentence"))
+    backend: Queue[int] = Queue()
+    statuses: Queue[int] = Queue()
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            Tenant.objects.filter(id=tenant.id).update(name="changed")
+            other = pool.submit(
+                in_a_thread, lambda _: statuses.put(operator.post(path, form).status_code), one, backend
+            )
+            wait_until_blocked(backend.get(timeout=10), other)
+        other.result(timeout=20)
+    assert statuses.get(timeout=1) == 302
+    assert Tenant.objects.get(id=tenant.id).name == "changed"
+    assert not Membership.objects.filter(id=one.id, role="admin").exists()
