@@ -165,10 +165,23 @@ class Stack:
         server.wait_until_ready()
         return server
 
-    def run(self, *arguments: str) -> Process:
-        process = Process(list(arguments), log=self.folder / f"{arguments[0]}.log", environment=self.environment)
+    def run(
+        self, *arguments: str, program: tuple[str, ...] = MANAGE, environment: Mapping[str, str] | None = None
+    ) -> Process:
+        """Start a program beside the servers: a command of manage.py, or another one."""
+        process = Process(
+            list(arguments),
+            log=self.folder / f"{arguments[0]}.log",
+            environment={**self.environment, **(environment or {})},
+            program=program,
+        )
         self._processes.append(process)
         return process
+
+    def pids(self) -> list[int]:
+        """Return the running processes, those included that they started."""
+        running = [process for process in self._processes if process.running]
+        return [pid for process in running for pid in (process.pid, *process.children())]
 
     def stop(self) -> None:
         for process in reversed(self._processes):
