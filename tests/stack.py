@@ -120,6 +120,16 @@ class ForeignServer(Server):
         Process.__init__(self, arguments, log=log, environment=environment, program=("-m", "uvicorn"))
 
 
+class AstrayServer(Server):
+    """Our own server on a machine whose clock is wrong by so many seconds."""
+
+    def __init__(self, seconds: int, *, log: Path, environment: Mapping[str, str]) -> None:
+        self.port = free_port()
+        self.base_url = f"http://127.0.0.1:{self.port}"
+        arguments = [str(seconds), "serve", "all", "--port", str(self.port)]
+        Process.__init__(self, arguments, log=log, environment=environment, program=("-m", "tests.astray"))
+
+
 class Stack:
     """Both doors and a shipper on one database and one data folder."""
 
@@ -161,6 +171,14 @@ class Stack:
         """Start the ASGI application in another server than our own."""
         log = self.folder / f"foreign-{len(self._processes)}.log"
         server = ForeignServer(log=log, environment=self.environment)
+        self._processes.append(server)
+        server.wait_until_ready()
+        return server
+
+    def serve_astray(self, seconds: int) -> Server:
+        """Start our own server under a clock that is wrong by so many seconds."""
+        log = self.folder / f"astray-{len(self._processes)}.log"
+        server = AstrayServer(seconds, log=log, environment=self.environment)
         self._processes.append(server)
         server.wait_until_ready()
         return server
