@@ -18,6 +18,7 @@ from gateway.models import KeyUse
 from nexus.redis_clients import sync_client
 from tests.gateway.boards import own_server
 from tests.gateway.conftest import Client, Servers, in_force
+from tests.reports import report
 from tests.stack import Server, Stack, eventually
 from tests.upstream import Upstream
 
@@ -63,6 +64,28 @@ def test_four_processes_let_exactly_the_quota_through(client: Client, upstream: 
     assert upstream.stats()["requests"] == 200
     # The log comes to the same sum.
     eventually(lambda: sum(KeyUse.objects.filter(key_id=client.key_id).values_list("requests", flat=True)) == 200)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+def test_of_five_thousand_requests_a_thousand_are_let_through(client: Client, fleet: list[Server]) -> None:
+    with Upstream(log_limit=10_000) as upstream:
+        client.add_provider(upstream, name="primary")
+        limit(client, fleet, monthly_request_quota=1000)
+        began = time.monotonic()
+        seen = asyncio.run(flood(fleet, client, 5000, at_once=100))
+        report(
+            "quota_of_1000",
+            requests=seen.total(),
+            at_once=100,
+            processes=len(fleet),
+            upstream_requests=upstream.stats()["requests"],
+            answered=seen[200, ""],
+            quota_exceeded=seen[429, "QUOTA_EXCEEDED"],
+            seconds=round(time.monotonic() - began, 1),
+        )
+        assert seen == {(200, ""): 1000, (429, "QUOTA_EXCEEDED"): 4000}
+        assert upstream.stats()["requests"] == 1000
 
 
 def test_an_emptied_redis_lets_nothing_more_through_a_quota(
