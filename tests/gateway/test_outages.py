@@ -6,11 +6,13 @@ Each outage has a short form, which holds on a busy machine, and a long one (`ma
 import resource
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
+from accounts.models import ApiKey
 from gateway.models import RequestLog
 from tests.gateway.conftest import Client, in_force
 from tests.gateway.outages import BODY, Ground, Load, a_client, check, ground, until_it_says
@@ -109,6 +111,23 @@ def test_redis_is_away_for_long(own: Ground, server: Server, shaky: Upstream, so
     report(f"redis_{how}", **found)
     assert found["success_percent"] >= 99.9
     assert found["slowest_ms"] <= found["base_slowest_ms"] + 150
+
+
+@pytest.mark.parametrize("how", ["dead", "stalled"])
+def test_a_key_is_revoked_within_seconds_though_redis_is_away(
+    own: Ground, server: Server, sound: Upstream, how: str
+) -> None:
+    client = a_client(sound)
+    in_force(server)
+    assert ask(server, client.headers).status_code == 200
+    own.stall("valkey") if how == "stalled" else own.kill("valkey")
+    try:
+        until_it_says(server.base_url, "circuits", ok=False)
+        ApiKey.objects.for_tenant(client.tenant).filter(id=client.key_id).update(revoked_at=datetime.now(UTC))
+        eventually(lambda: ask(server, client.headers).status_code == 401, seconds=5, what="the end of the key")
+    finally:
+        own.resume("valkey") if how == "stalled" else own.start("valkey")
+    until_it_says(server.base_url, "circuits", ok=True)
 
 
 # --- PostgreSQL
