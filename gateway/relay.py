@@ -30,7 +30,7 @@ from gateway.transport_errors import BadResponse, ConnectTimedOut, ReadTimedOut,
 from nexus.errors import NexusError
 
 LONGEST_PAUSE_SECONDS = 5.0  # a retry-after beyond this is not waited for
-REPEAT_SHARE = 0.2  # of the requests under way may be asking a provider again, or three if that is more:
+REPEAT_SHARE = 0.2  # for each request that asks a provider for the first time so many may ask again, or three in all:
 REPEATS_AT_LEAST = 3  # a provider in trouble is not helped by everybody's second and third try
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
@@ -102,7 +102,8 @@ class Relay:
 
     def may_repeat(self) -> bool:
         """Whether one more request may ask a provider again now."""
-        return self.repeating < max(REPEATS_AT_LEAST, REPEAT_SHARE * len(self.under_way))
+        first_tries = len(self.under_way) - self.repeating
+        return self.repeating < max(REPEATS_AT_LEAST, int(REPEAT_SHARE * first_tries))
 
     def stop(self) -> None:
         """End what runs: requests are answered with an error, streams end with an error event."""
