@@ -3,6 +3,7 @@
 Same pipeline, same answers, same records; slower by Django's handler. One test suite runs over both doors.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -73,7 +74,21 @@ async def model_request(request: HttpRequest, endpoint: Endpoint) -> HttpRespons
     if request.method != "POST":
         return _whole(small_answer(plane, request.method or "", request.path, head.authorization))
     reply = await plane.pipeline.complete(Call(endpoint, head, partial(_read_body, request)))
+    if reply.stream is not None:
+        _abandon_at_the_end(reply)
     return _response(reply)
+
+
+def _abandon_at_the_end(reply: Reply) -> None:
+    """Close a reply's stream with the task that serves the request, whatever became of the response.
+
+    Where a client leaves while the response is on its way through the middleware, Django forgets it and closes
+    nothing: the provider would go on, unread, and no record be written. All our middleware is asynchronous, so the view
+    runs in the task that sends the response too.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    task.add_done_callback(lambda _: reply.abandon())
 
 
 @csrf_exempt
