@@ -122,6 +122,13 @@ def test_a_change_of_any_column_is_found_and_told_with_its_row(
     assert {finding.split()[1] for finding in broken(tenant)} <= {"3", "row"}
 
 
+def test_a_row_cannot_write_lines_of_the_commands_own(tenant: Tenant, told: list[str], tamper: Tamper) -> None:
+    forged = f"eve\n{tenant.slug}: {ROWS} rows, whole\x1b[2J"
+    tamper("UPDATE accounts_auditevent SET actor_label = %(label)s WHERE id = %(id)s", id=told[2], label=forged)
+    (finding,) = broken(tenant)
+    assert f"eve\\n{tenant.slug}: {ROWS} rows, whole\\x1b[2J" in finding
+
+
 def test_no_column_is_left_out_of_the_hash(committed: None) -> None:
     """One that is added later would be free to change."""
     columns = [field.column for field in AuditEvent._meta.concrete_fields]
@@ -360,9 +367,17 @@ def test_many_writers_of_several_tenants_at_once_make_whole_chains(tenant: Tenan
         finally:
             connection.close()
 
+    write(tenant, 0)
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(work, range(6)))
+        working = [pool.submit(work, number) for number in range(6)]
+        looks = 0
+        while not all(worker.done() for worker in working):  # a look at chains that grow sees them whole
+            assert not verify("--tenant", tenant.slug)[1]
+            looks += 1
+        for worker in working:
+            worker.result()
+    assert looks
     lengths = [AuditHead.objects.get(id=each.id).length for each in tenants]
-    assert sum(lengths) == 6 * 8 * 2 + 3 * 8
+    assert sum(lengths) == 1 + 6 * 8 * 2 + 3 * 8
     for each in tenants:
         assert not verify("--tenant", each.slug)[1]

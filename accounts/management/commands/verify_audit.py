@@ -10,6 +10,7 @@ from django.db import OperationalError
 
 from accounts.audit_chain import Anchors, Finding, Head, examine
 from accounts.audit_rows import NIL, Chain, chains, links, one_moment, unchained
+from nexus.logs import one_line
 from nexus.private_files import write_private
 
 BROKEN, UNKNOWN = 1, 2  # exit codes
@@ -91,7 +92,7 @@ def _findings(chain: Chain, anchor: Head | None) -> Iterator[Finding]:
 
 def _told(finding: Finding) -> str:
     row = " ".join(filter(None, (f"row {finding.place}" if finding.place else "a row", finding.event_id)))
-    return f"{row} {finding.what}"
+    return one_line(f"{row} {finding.what}")  # who named a key must not write lines of ours
 
 
 def _verdict(findings: int, head: Head) -> str:
