@@ -13,5 +13,6 @@ class GatewayConfig(AppConfig):
         register(
             Entry("overview", "Overview", "layout-dashboard", key="o"),
             Entry("requests", "Requests", "scroll-text", group="Gateway", scope="analytics:read", order=10, key="r"),
+            Entry("providers", "Providers", "route", group="Gateway", scope="analytics:read", order=20, key="p"),
         )
         palette.register("Requests", request_pages.find_requests)

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 the circuit's hash, 2 the set of circuits that are not plainly closed, 3 the sorted set of those that closed
 --       lately, by the time of it in ms: a process that has just started learns their generations from it
--- ARGV  1 verb (acquire, report or reset), 2 the provider's id, 3 now in ms or '' for the server's clock,
+-- ARGV  1 verb (acquire, report, reset or trip), 2 the provider's id, 3 now in ms or '' for the server's clock,
 --       then per verb: acquire: token, lease_ms, open_ms        report: result, generation, token, reason
 -- Answers {admitted, is_probe, wait_ms, from, reason, <the fields of the state>}; `from` is '' without a transition.
 -- Every change is published on nexus:circuits, so that the mirrors of all processes follow.
@@ -75,6 +75,9 @@ elseif verb == 'report' then
 elseif verb == 'reset' then
   move('closed', ARGV[4])
   if from == 'closed' then from, reason = '', '' end -- a new generation, but no transition to tell
+elseif verb == 'trip' then
+  move('open', ARGV[4])
+  if from == 'open' then from, reason = '', '' end -- its time begins anew, but there is no transition to tell
 end
 
 if changed then

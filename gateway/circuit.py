@@ -122,6 +122,12 @@ def reset(circuit: Circuit, *, now_ms: int, reason: str) -> tuple[Circuit, Trans
     return closed, transition if circuit.status is not Status.CLOSED else None
 
 
+def trip(circuit: Circuit, *, now_ms: int, reason: str) -> tuple[Circuit, Transition | None]:
+    """Open the circuit for its whole time, whatever it was: somebody knows better. Then probes decide, as ever."""
+    tripped, transition = _move(circuit, Status.OPEN, reason, now_ms)
+    return tripped, transition if circuit.status is not Status.OPEN else None
+
+
 def _report_closed(circuit: Circuit, result: Result, now_ms: int, reason: str) -> tuple[Circuit, Transition | None]:
     if result is Result.SUCCESS:
         return replace(circuit, consecutive_failures=0), None

@@ -87,6 +87,15 @@ def reset_circuit(client: redis.Redis, provider_id: UUID, reason: str) -> Transi
 
     Return the transition, for the caller to record; None where it was closed already.
     """
+    return _change(client, "reset", provider_id, reason)
+
+
+def trip_circuit(client: redis.Redis, provider_id: UUID, reason: str) -> Transition | None:
+    """Open a circuit for its whole time. Raises RedisError. Return the transition; None where it was open already."""
+    return _change(client, "trip", provider_id, reason)
+
+
+def _change(client: redis.Redis, verb: str, provider_id: UUID, reason: str) -> Transition | None:
     script = client.register_script(SCRIPT)
-    raw = script(keys=script_keys(provider_id), args=script_arguments("reset", provider_id, reason))
+    raw = script(keys=script_keys(provider_id), args=script_arguments(verb, provider_id, reason))
     return answer_of(cast("list[Any]", raw)).transition

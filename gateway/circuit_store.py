@@ -39,11 +39,12 @@ from gateway.circuit_scripts import (
     reset_circuit,
     script_arguments,
     script_keys,
+    trip_circuit,
 )
 from nexus.clock import steady_time
 from nexus.redis_clients import async_client, subscriber_client
 
-__all__ = ["CircuitBoard", "Permit", "Refusal", "circuit_key", "read_states", "reset_circuit"]
+__all__ = ["CircuitBoard", "Permit", "Refusal", "circuit_key", "read_states", "reset_circuit", "trip_circuit"]
 
 logger = logging.getLogger(__name__)
 RESYNC_SECONDS = 1.0

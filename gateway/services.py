@@ -22,8 +22,8 @@ from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Tenant
 from accounts.revisions import announce
-from gateway.circuit import Status
-from gateway.circuit_store import read_states, reset_circuit
+from gateway.circuit import Status, Transition
+from gateway.circuit_store import read_states, reset_circuit, trip_circuit
 from gateway.egress import Allowance
 from gateway.models import CircuitEvent, ModelRoute, Provider
 from gateway.provider_rules import (
@@ -42,6 +42,7 @@ from nexus.tenancy import of_tenant
 
 logger = logging.getLogger(__name__)
 KEY_WIPED = "The API key was deleted, because base_url changed: a key belongs to the address it was given for."
+MOST_REASON = 120  # characters
 _RESETTING = frozenset(("base_url", "api_key", "enabled"))
 
 
@@ -49,6 +50,13 @@ class NoEncryptionKeys(NexusError):
     """This installation cannot keep a secret: its operator has set no NEXUS_ENCRYPTION_KEYS."""
 
     code = "NO_ENCRYPTION_KEYS"
+    status = 503
+
+
+class CircuitsAway(NexusError):
+    """The state that all processes share cannot be changed, since Redis does not answer."""
+
+    code = "CIRCUITS_UNAVAILABLE"
     status = 503
 
 
@@ -112,6 +120,40 @@ def delete_provider(provider_id: UUID, tenant: Tenant, *, actor: Actor) -> None:
         provider = _locked(provider_id, tenant)
         _record("provider.deleted", provider, actor, {"name": [provider.name, ""], "base_url": [provider.base_url, ""]})
         provider.delete()
+
+
+def force_circuit(provider_id: UUID, tenant: Tenant, *, actor: Actor, to: Status, reason: str) -> Provider:
+    """Open a provider's circuit, for its ordinary time, or close it, in all processes. The reason is kept.
+
+    Raises NotFound, InvalidRequest without a reason, CircuitsAway.
+    """
+    reason = " ".join(reason.split())
+    if not 1 <= len(reason) <= MOST_REASON:
+        raise InvalidRequest(f"Give a reason of up to {MOST_REASON} characters: the timeline keeps it.", param="reason")
+    change = trip_circuit if to is Status.OPEN else reset_circuit
+    verb = "opened" if to is Status.OPEN else "closed"
+    with transaction.atomic():
+        provider = _locked(provider_id, tenant)
+        _record(f"provider.circuit_{verb}", provider, actor, {"reason": ["", reason]})
+        try:
+            moved = change(sync_client(settings.REDIS_URL), provider.id, f"{verb} by {actor.label}: {reason}"[:200])
+        except RedisError as error:
+            raise CircuitsAway("Redis does not answer, so no circuit can be changed for all processes.") from error
+        if moved is not None:
+            _note_transition(provider, moved)
+    return provider
+
+
+def _note_transition(provider: Provider, moved: Transition) -> None:
+    CircuitEvent.objects.create(
+        id=uuid7(),
+        tenant_id=provider.tenant_id,
+        provider_id=provider.id,
+        created_at=datetime.fromtimestamp(moved.at_ms / 1000, UTC),
+        from_state=moved.from_status,
+        to_state=moved.to_status,
+        reason=moved.reason,
+    )
 
 
 def open_api_key(provider: Provider) -> str:

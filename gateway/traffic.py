@@ -53,6 +53,21 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempts:
+    """How a provider has answered. Times are milliseconds of whole attempts that succeeded, None without any."""
+
+    asked: int = 0
+    failed: int = 0
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+
+    @property
+    def error_rate(self) -> float | None:
+        return self.failed / self.asked if self.asked else None
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
     """Sums over a time range: of all, by bucket, and by bucket and provider."""
 
@@ -113,6 +128,23 @@ def by_provider(tenant: Tenant, since: datetime) -> Mapping[UUID | None, Sums]:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT provider_id, {_SUMS} FROM {rows} GROUP BY 1", parameters)  # noqa: S608  (as above)
         return {provider_id: Sums(*sums) for provider_id, *sums in cursor.fetchall()}
+
+
+def attempts_by_provider(tenant: Tenant, since: datetime) -> Mapping[str, Attempts]:
+    """Sum up the attempts of the newest requests since a moment, by the provider's id as text. One query."""
+    rows, parameters = among(newest(tenant, Search(since))[:BUDGET], Q())
+    sql = f"""
+        SELECT attempt->>'provider_id', count(*), count(*) FILTER (WHERE attempt->>'kind' IS NOT NULL),
+               percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY (attempt->>'ms')::int)
+                   FILTER (WHERE attempt->>'fate' = '200')
+        FROM (SELECT attempts FROM {rows}) AS asked CROSS JOIN jsonb_array_elements(attempts) AS attempt
+        WHERE coalesce(attempt->>'circuit', '') NOT IN ('open', 'half_open') GROUP BY 1
+    """  # noqa: S608  (as above)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return {
+            id_: Attempts(asked, failed, *(times or (None,) * 3)) for id_, asked, failed, times in cursor.fetchall()
+        }
 
 
 def how_many(tenant: Tenant, search: Search) -> int | None:

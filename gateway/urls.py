@@ -4,6 +4,16 @@ from django.urls import path
 
 from gateway.api_providers import CircuitList, ProviderDetail, ProviderList, ProviderTest
 from gateway.api_requests import RequestDetail, RequestList
+from gateway.provider_pages import (
+    provider_circuit,
+    provider_delete,
+    provider_detail,
+    provider_edit,
+    provider_list,
+    provider_new,
+    provider_switch,
+    provider_test,
+)
 from gateway.request_pages import request_detail, request_list
 from gateway.views import overview
 
@@ -19,4 +29,12 @@ tenant_urlpatterns = [
     path("", overview, name="overview"),
     path("requests/", request_list, name="requests"),
     path("requests/<uuid:request_id>/", request_detail, name="request"),
+    path("providers/", provider_list, name="providers"),
+    path("providers/new/", provider_new, name="provider-new"),
+    path("providers/<uuid:provider_id>/", provider_detail, name="provider"),
+    path("providers/<uuid:provider_id>/edit/", provider_edit, name="provider-edit"),
+    path("providers/<uuid:provider_id>/test/", provider_test, name="provider-test"),
+    path("providers/<uuid:provider_id>/circuit/", provider_circuit, name="provider-circuit"),
+    path("providers/<uuid:provider_id>/switch/", provider_switch, name="provider-switch"),
+    path("providers/<uuid:provider_id>/delete/", provider_delete, name="provider-delete"),
 ]

@@ -154,7 +154,7 @@ def test_the_palette_opens_searches_and_goes_by_keys_alone(console: Console, sig
     expect(field).to_be_focused()
     expect(signed_in.get_by_role("option", selected=True)).to_have_text(re.compile("Overview"))
     signed_in.keyboard.press("ArrowDown")
-    expect(signed_in.get_by_role("option", selected=True)).to_have_text(re.compile("Switch to Other Works"))
+    expect(signed_in.get_by_role("option", selected=True)).to_have_text(re.compile("Requests"))
     chosen = signed_in.get_by_role("option", selected=True).get_attribute("id")
     expect(field).to_have_attribute("aria-activedescendant", chosen or "")
     signed_in.keyboard.press("ArrowUp")

@@ -20,6 +20,7 @@ from gateway.circuit import (
     acquire,
     report,
     reset,
+    trip,
 )
 from gateway.circuit_scripts import (
     ACTIVE,
@@ -180,6 +181,16 @@ def test_a_clock_that_is_set_back_makes_nobody_wait_longer_than_once_more() -> N
     assert admission.is_probe
 
 
+def test_a_trip_opens_it_for_its_whole_time_and_probes_decide_afterwards() -> None:
+    circuit, transition = trip(Circuit(), now_ms=5, reason="by hand")
+    assert transition == Transition(Status.CLOSED, Status.OPEN, "by hand", 5, circuit.generation)
+    assert not acquire(circuit, token="a", lease_ms=1, now_ms=6)[1].admitted
+    again, nothing = trip(circuit, now_ms=20_000, reason="longer")
+    assert nothing is None
+    assert again.half_open_at_ms(30_000) == 50_000
+    assert acquire(again, token="a", lease_ms=1, now_ms=50_000)[1].is_probe
+
+
 def test_a_reset_closes_it_and_what_was_under_way_decides_nothing() -> None:
     circuit, transition = reset(opened(now=5), now_ms=6, reason="another key")
     assert transition == Transition(Status.OPEN, Status.CLOSED, "another key", at_ms=6, generation=6)
@@ -258,6 +269,10 @@ class Twins:
         for _ in range(times):
             self.report(Result.FAILURE, 0, "")
 
+    def trip(self) -> None:
+        self.circuit, transition = trip(self.circuit, now_ms=self.now, reason="by hand")
+        assert self.shared.run("trip", "by hand", now=self.now).transition == transition
+
     def reset(self) -> None:
         self.circuit, transition = reset(self.circuit, now_ms=self.now, reason="another key")
         assert self.shared.run("reset", "another key", now=self.now).transition == transition
@@ -287,6 +302,7 @@ STEP = st.one_of(
     st.tuples(st.just("fail"), st.integers(1, 6)),
     st.tuples(st.just("probe"), st.sampled_from([*Result, Result.SUCCESS, Result.SUCCESS])),
     st.tuples(st.just("reset")),
+    st.tuples(st.just("trip")),
 )
 
 
