@@ -46,7 +46,7 @@ def welcome(url: str, demo: Mapping[str, Any] | None) -> str:
     if demo is None:
         return (
             f"\nNEXUS runs on {url}\n\n"
-            "  A first tenant:  manage.py bootstrap --tenant acme --email you@example.com --password ... \\\n"
+            "  A first tenant:  manage.py bootstrap --tenant acme --email you@example.com --password - \\\n"
             "                     --scopes completions:write\n\n"
             "Ctrl-C stops everything.\n"
         )

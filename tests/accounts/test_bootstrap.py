@@ -33,6 +33,21 @@ def test_it_makes_everything_that_a_first_request_needs() -> None:
     assert Browser().login(username="ada@acme.example", password=PASSWORD)
 
 
+def test_the_password_may_come_from_a_pipe_where_no_list_of_processes_shows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO(f"{PASSWORD}\nand more\n"))
+    bootstrap(password="-")
+    assert Browser().login(username="ada@acme.example", password=PASSWORD)
+
+
+def test_a_pipe_without_a_password_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO(""))
+    with pytest.raises(CommandError, match="password"):
+        bootstrap(password="-")
+    assert not User.objects.exists()
+
+
 def test_it_makes_no_key_without_scopes() -> None:
     assert json.loads(bootstrap(json=True))["api_key"] is None
     assert ApiKey.objects.count() == 0

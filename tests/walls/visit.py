@@ -67,11 +67,12 @@ class Visit:
         }
 
     def bootstrap(self) -> str:
-        who = ["--tenant", "acme", "--email", "ada@acme.example", "--password", self.password]
+        who = ["--tenant", "acme", "--email", "ada@acme.example", "--password", "-"]
         made = subprocess.run(
             [sys.executable, "manage.py", "bootstrap", *who, "--scopes", ",".join(SCOPES), "--json"],
             cwd=ROOT,
             env={**os.environ, **self.stack.environment},
+            input=self.password,
             capture_output=True,
             text=True,
             check=False,

@@ -1,6 +1,8 @@
 """`manage.py bootstrap`: a tenant, a user, their role and, on request, an API key. Safe to run again."""
 
 import json
+import sys
+from getpass import getpass
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
@@ -23,16 +25,19 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--tenant", required=True, metavar="SLUG")
         parser.add_argument("--email", required=True)
-        parser.add_argument("--password", required=True)
+        parser.add_argument(
+            "--password", required=True, help="'-' asks for it, or reads it from a pipe: no list of processes shows it"
+        )
         parser.add_argument("--role", default=Role.ADMIN, choices=Role.values)
         parser.add_argument("--scopes", default="", help=f"comma list of: {', '.join(SCOPES)}")
         parser.add_argument("--json", action="store_true", help="print one line of JSON and nothing else")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        password = _asked() if options["password"] == "-" else options["password"]  # noqa: S105
         try:
             with transaction.atomic():
                 tenant = _tenant(options["tenant"])
-                user = _user(options["email"].strip().lower(), options["password"])
+                user = _user(options["email"].strip().lower(), password)
                 role = _role(tenant, user, options["role"])
                 key = _key(tenant, user, role, options["scopes"])
         except NexusError as error:
@@ -45,6 +50,10 @@ class Command(BaseCommand):
         self.stdout.write(f"{user.email} is {role} of {tenant.slug}.")
         if key is not None:
             self.stdout.write(f"API key, shown this once: {key}")
+
+
+def _asked() -> str:
+    return getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
 
 
 def _tenant(slug: str) -> Tenant:
