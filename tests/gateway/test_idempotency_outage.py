@@ -1,9 +1,11 @@
 """Idempotency keys while PostgreSQL does not answer: no request that asks for the promise runs without it."""
 
 import secrets
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from random import Random
 
 import httpx
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from tests.gateway.conftest import Client
 from tests.gateway.outages import BODY, Ground, a_client
 from tests.gateway.outages import ground as made_ground
+from tests.gateway.test_idempotency_chances import PASSING, Bustle, check_all, faults
+from tests.reports import report
 from tests.stack import Server, eventually
 from tests.upstream import Upstream
 
@@ -86,3 +90,26 @@ def test_an_answer_that_comes_while_postgresql_is_away_is_kept_when_it_is_back(s
     assert again.headers["idempotency-replayed"] == "true"
     assert again.content == answer.content
     assert scene.upstream.stats()["requests"] == 1
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+def test_copies_at_random_are_paid_once_while_postgresql_comes_and_goes(committed: None) -> None:
+    """Stalls shorter than the lease: after a longer one a request that still runs may be asked for again."""
+    seed = secrets.randbelow(1_000_000)
+    chance = Random(seed)
+    with made_ground() as ground, Upstream() as upstream:
+        client = a_client(upstream)
+        patient = {"NEXUS_IDEMPOTENCY_LEASE_SECONDS": "10"}
+        servers = [ground.stack(name, environment=patient).serve("all") for name in ("one", "two")]
+        upstream.script(*faults(chance), repeat=True)
+        bustle = Bustle(client, servers, seed, passing=PASSING | {"IDEMPOTENCY_UNAVAILABLE"})
+        until, stalls = time.monotonic() + 45, 0
+        with bustle.going_on():
+            while time.monotonic() < until:
+                time.sleep(chance.uniform(0.2, 3))
+                ground.stall("postgres")
+                time.sleep(chance.uniform(0.1, 4))
+                ground.resume("postgres")
+                stalls += 1
+        report("idempotency_outage", seed=seed, stalls=stalls, **check_all(bustle, upstream, servers[0]))
