@@ -220,18 +220,20 @@ def sign_in(visit: Visit) -> None:
 
 
 def fill_in_forms(visit: Visit) -> None:
-    """Forms of the operators' admin with secrets in them that are refused, and so come back."""
+    """Forms of the console and of the operators' admin with secrets in them that are refused, and so come back."""
     ada, provider = User.objects.get(), Provider.objects.get(name="good")
     passwords = {"password1": visit.password, "password2": visit.typo}
-    key = {"api_key": visit.provider_key, "models": "{"}
-    for path, fields in {
-        "/admin/accounts/user/add/": {"email": "eve@acme.example", **passwords},
-        f"/admin/accounts/user/{ada.id}/password/": passwords,
-        "/admin/gateway/provider/add/": {"name": "", **key},
-        f"/admin/gateway/provider/{provider.id}/change/": {"name": "", **key},
-    }.items():
-        page = visit.submit(path, status=200, **fields)
-        assert "errorlist" in page.text, path
+    key = {"name": "", "api_key": visit.provider_key, "models": "{"}
+    for path, fields, refused in (
+        ("/admin/accounts/user/add/", {"email": "eve@acme.example", **passwords}, 200),
+        (f"/admin/accounts/user/{ada.id}/password/", passwords, 200),
+        ("/admin/gateway/provider/add/", key, 200),
+        (f"/admin/gateway/provider/{provider.id}/change/", key, 200),
+        ("/t/acme/providers/new/", {**key, "family": "openai"}, 422),
+        (f"/t/acme/providers/{provider.id}/edit/", key, 422),
+    ):
+        page = visit.submit(path, status=refused, **fields)
+        assert "errorlist" in page.text or 'id="faults"' in page.text, path
         visit.keep(f"POST {path}", page)
     visit.http.post("/admin/gateway/provider/add/", data=key)  # refused for its missing token
 
@@ -285,7 +287,7 @@ def follow_links(visit: Visit) -> None:
             ahead += [link.removeprefix(home) for link in reached if link.startswith(home)]
     for page_of in ("auditevent", "apikey", "user", "tenant", "membership"):
         assert f"/admin/accounts/{page_of}/*/change/" in kinds, sorted(kinds)
-    assert {"/t/acme/", "/admin/gateway/provider/*/change/"} <= set(kinds)
+    assert {"/t/acme/", "/t/acme/providers/*/", "/admin/gateway/provider/*/change/"} <= set(kinds), sorted(kinds)
 
 
 def fail_without_the_database(visit: Visit) -> None:
