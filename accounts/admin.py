@@ -4,6 +4,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.db import transaction
@@ -15,7 +18,12 @@ from accounts import audit, services
 from accounts.audit import Actor
 from accounts.models import ApiKey, AuditEvent, Membership, Tenant, User
 from accounts.revisions import announce
+from accounts.sign_in import session_records
 from nexus.http import client_ip, request_id
+
+# The library's own pages would show seeds and claims, and change them without a row in the log.
+for _model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken):
+    admin.site.unregister(_model)
 
 _NOUNS = {"apikey": "key", "membership": "member"}  # as the services name them in the audit log
 
@@ -87,6 +95,18 @@ class PersonAdmin(AuditedAdmin, UserAdmin[User]):
         ("Rights", {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
     )
     add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "usable_password", "password1", "password2")}),)
+
+    actions = ("remove_second_factors",)
+
+    @admin.action(description="Remove the second factors of the selected users", permissions=["change"])
+    def remove_second_factors(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """For who has lost their phone and their recovery codes. Their sessions end with it."""
+        for person in queryset:
+            with transaction.atomic():
+                removed, _ = Authenticator.objects.filter(user=person).delete()
+                session_records.end(session_records.of(person))
+                if removed:
+                    _log(request, person, "second_factors_removed")
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002  (Django's)
         """Set a password: the one change of Django's that does not come through save_model."""

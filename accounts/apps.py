@@ -10,7 +10,9 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import views  # noqa: PLC0415  (models are loaded by now)
+        from accounts.sign_in import listeners  # noqa: PLC0415
 
+        listeners.listen()
         register(check_roles, Tags.database)
         palette.register("Pages", views.pages)
         palette.register("Tenants", views.tenants)

@@ -1,12 +1,14 @@
-"""Gives pages their tenant: `request.membership`, looked up when it is first used."""
+"""Gives pages their tenant, `request.membership`, looked up when it is first used; and keeps sessions in use alive."""
 
 from collections.abc import Awaitable
 
+from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
 from accounts.auth import SESSION_TENANT, chosen_membership, current_membership
 from accounts.models import Membership, User
+from accounts.sign_in import session_records
 from nexus.middleware import Middleware
 
 
@@ -16,6 +18,22 @@ class TenantMiddleware(Middleware):
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         request.membership = SimpleLazyObject(lambda: _membership(request))  # type: ignore[attr-defined]  # ours
         response: HttpResponseBase | Awaitable[HttpResponseBase] = self.get_response(request)
+        return response
+
+
+class SessionUseMiddleware(Middleware):
+    """Puts off the end of a session in use, and notes that it is; costs nothing but once in some minutes."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self.is_async:
+            return self._later(request)
+        response: HttpResponseBase = self.get_response(request)
+        session_records.note_use(request)
+        return response
+
+    async def _later(self, request: HttpRequest) -> HttpResponseBase:
+        response: HttpResponseBase = await self.get_response(request)
+        await sync_to_async(session_records.note_use)(request)
         return response
 
 

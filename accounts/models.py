@@ -141,6 +141,65 @@ class Membership(TenantOwned):
         return f"{self.user_id} {self.role}"
 
 
+class Invitation(TenantOwned):
+    """A place in a tenant, offered to an e-mail address by a link that is good once.
+
+    Only the SHA-256 of the link's secret is kept.
+    """
+
+    email = models.EmailField()
+    role = models.CharField(max_length=16, choices=Role.choices)
+    token_hash = models.CharField(max_length=64, unique=True)  # SHA-256, hexadecimal
+    invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                "tenant",
+                Lower("email"),
+                condition=models.Q(accepted_at=None, revoked_at=None),
+                name="one_open_invitation_per_email",
+            ),
+            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="invited_role_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} {self.role}"
+
+
+class SignedInSession(models.Model):
+    """Where a person is signed in, for the page that shows it to them and ends it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="signed_in_sessions")
+    session_key = models.CharField(max_length=40, unique=True)  # as the sessions' own table has it: a hash
+    created_at = models.DateTimeField(auto_now_add=True)
+    seen_at = models.DateTimeField(auto_now_add=True)
+    method = models.CharField(max_length=40)  # "password", "password and code", "passkey", "single sign-on"
+    ip = models.GenericIPAddressField(null=True)
+    agent = models.CharField(max_length=200, blank=True)  # what the browser calls itself
+
+    def __str__(self) -> str:
+        return f"{self.user_id} since {self.created_at}"
+
+
+class Throttle(models.Model):
+    """A count of attempts, or a lock on one (accounts/throttle.py), until it runs out."""
+
+    database_privileges: ClassVar = Privileges(tenant=NOTHING)
+
+    key = models.CharField(primary_key=True, max_length=255)
+    value = models.TextField()  # JSON
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class ApiKey(TenantOwned):
     """A key for programs. Only its SHA-256 is kept; the plaintext is shown once, when it is made or rotated.
 

@@ -18,7 +18,7 @@ from console.shell import NavGroup, NavItem, Shell, Workspace
 class Frameless:
     """Instead of a Shell, for strangers and for users without a tenant."""
 
-    layout = "base.html"
+    layout = "frameless.html"
 
     def __bool__(self) -> bool:
         return False

@@ -1,9 +1,10 @@
 """Where accounts answers: JSON under /v1 without trailing slash, pages with one, a tenant's under /t/<slug>/."""
 
-from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import path
+from django.urls import include, path
+from django.views.generic import RedirectView
 
 from accounts import api, views
+from accounts.sign_in.urls import entrance, own_account
 
 api_urlpatterns = [
     path("keys", api.KeyList.as_view(), name="api-keys"),
@@ -20,6 +21,14 @@ urlpatterns = [path("", views.home, name="home")]
 
 # Signing in comes before any tenant, and so before the wall between them (nexus/tenancy.py).
 sign_in_urlpatterns = [
-    path("accounts/login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
-    path("accounts/logout/", LogoutView.as_view(), name="logout"),
+    path("accounts/", include(entrance)),
+    path("profile/", include(own_account)),
+]
+
+# The operators' admin has no doors of its own: a password alone would open them, past the second factor.
+admin_urlpatterns = [
+    path("admin/login/", views.admin_sign_in),
+    path("admin/logout/", RedirectView.as_view(pattern_name="home")),
+    path("admin/password_change/", RedirectView.as_view(pattern_name="account_change_password")),
+    path("admin/password_change/done/", RedirectView.as_view(pattern_name="mfa_index")),
 ]

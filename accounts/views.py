@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
@@ -15,6 +16,7 @@ from accounts.shell import shell_of
 from console import palette
 from console.palette import Item
 from console.shell import Shell
+from nexus.errors import Forbidden
 from nexus.htmx import fragment, page
 
 
@@ -28,6 +30,16 @@ def home(request: HttpRequest) -> HttpResponse:
     if membership is None:
         return render(request, "accounts/no_tenant.html", {"email": request.user.email})
     return redirect("overview", membership.tenant.slug)
+
+
+@never_cache
+def admin_sign_in(request: HttpRequest) -> HttpResponse:
+    """Send operators to the one sign-in there is, and tell who is signed in and none of them so."""
+    if isinstance(request.user, User) and request.user.is_staff:
+        return redirect("admin:index")
+    if isinstance(request.user, User):
+        raise Forbidden("The admin is for operators of this installation.")
+    return redirect_to_login(request.GET.get("next") or "/admin/")
 
 
 @tenant_page({"GET": ANY_SCOPE})

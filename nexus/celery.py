@@ -34,5 +34,6 @@ app.autodiscover_tasks()
 app.conf.beat_schedule = {
     "maintain-partitions": {"task": "gateway.tasks.maintain_partitions", "schedule": 3600.0},  # seconds
     "forget-idempotency-claims": {"task": "gateway.tasks.forget_idempotency_claims", "schedule": 3600.0},
+    "forget-what-has-run-out": {"task": "accounts.tasks.forget_what_has_run_out", "schedule": 3600.0},
     "forget-config-changes": {"task": "gateway.tasks.forget_config_changes", "schedule": 6 * 3600.0},
 }

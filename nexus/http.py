@@ -15,11 +15,24 @@ from nexus.middleware import Middleware
 
 API_PREFIX = "/v1/"
 OUR_TRIGGERS = "23000"  # integrity_constraint_violation
-_TITLES = {400: "Malformed request", 403: "You may not do this", 404: "Nothing here", 409: "This cannot be done now"}
+_TITLES = {
+    400: "Malformed request",
+    403: "You may not do this",
+    404: "Nothing here",
+    409: "This cannot be done now",
+    429: "Too many attempts",
+}
 
 
 class ServerError(NexusError):
     """A fault of our own; the log has the traceback."""
+
+
+class TooMany(NexusError):
+    """A form sent too often, mostly to guess something."""
+
+    code = "RATE_LIMITED"
+    status = 429
 
 
 class RequestIdMiddleware(Middleware):
@@ -97,6 +110,10 @@ def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     return _fail(request, NotFound("There is nothing at this address, or it is not yours."))
+
+
+def too_many(request: HttpRequest) -> HttpResponse:
+    return _fail(request, TooMany("Too many attempts from here. Wait a minute, then try again."))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

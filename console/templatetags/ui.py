@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import template
+from django.forms import BoundField
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -141,6 +142,15 @@ def code(text: str, language: str = "text") -> SafeString:
 def line_numbers(text: str) -> str:
     """Return the numbers of a text's lines, each on its own."""
     return "\n".join(str(number) for number in range(1, len(text.rstrip("\n").splitlines()) + 1))
+
+
+@register.filter
+def control(field: BoundField) -> SafeString:
+    """Render a form's field without its label, as our fields look; Django says what is wrong with it to readers."""
+    kind = getattr(field.field.widget, "input_type", "select")
+    attributes: dict[str, str | bool] = {"class": {"select": "select", "textarea": "area"}.get(kind, "inp")}
+    field.field.widget.attrs.pop("placeholder", None)  # a label says it, and does not go while one types
+    return field.as_widget(attrs=attributes)
 
 
 @register.filter

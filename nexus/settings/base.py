@@ -16,6 +16,7 @@ import fontpkg_geist_mono
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
+from accounts.sign_in import oidc
 from gateway.egress import Allowance
 from nexus import embedded
 from nexus.encryption import Cipher
@@ -123,6 +124,11 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "console",
     "accounts",
     "billing",
@@ -191,7 +197,6 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_ENGINE = "accounts.sessions"
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_AGE = 12 * 3600  # seconds
 SECURE_CSP: dict[str, list[str]] = {
     "default-src": [CSP.NONE],
     "script-src": [CSP.SELF, CSP.NONCE],
@@ -204,28 +209,85 @@ SECURE_CSP: dict[str, list[str]] = {
     "base-uri": [CSP.NONE],
 }
 CSRF_FAILURE_VIEW = "nexus.http.csrf_failure"
+
+# --- signing in (docs/sign-in.md) -------------------------------------------------------------------------------------
+NEXUS_SESSION_HOURS = number("NEXUS_SESSION_HOURS", 12, least=1, most=720)
+NEXUS_SESSION_IDLE_MINUTES = number("NEXUS_SESSION_IDLE_MINUTES", 60, least=5)
+NEXUS_PASSWORD_SIGN_IN = switch("NEXUS_PASSWORD_SIGN_IN", default=True)
+NEXUS_INVITATION_DAYS = number("NEXUS_INVITATION_DAYS", 7, least=1, most=90)
+NEXUS_OIDC_ISSUER = env.str("NEXUS_OIDC_ISSUER", default="").rstrip("/")
+NEXUS_OIDC_CLIENT_ID = env.str("NEXUS_OIDC_CLIENT_ID", default="")
+NEXUS_OIDC_CLIENT_SECRET = env.str("NEXUS_OIDC_CLIENT_SECRET", default="")
+NEXUS_OIDC_NAME = env.str("NEXUS_OIDC_NAME", default="single sign-on")
+NEXUS_OIDC_SCOPES = env.str("NEXUS_OIDC_SCOPES", default="openid email profile").split()
+NEXUS_OIDC_TRUST_EMAIL = switch("NEXUS_OIDC_TRUST_EMAIL", default=False)
+NEXUS_OIDC_NEWCOMERS = env.str("NEXUS_OIDC_NEWCOMERS", default="")
+_oidc = oidc.Settings(
+    issuer=NEXUS_OIDC_ISSUER,
+    client_id=NEXUS_OIDC_CLIENT_ID,
+    client_secret=NEXUS_OIDC_CLIENT_SECRET,
+    name=NEXUS_OIDC_NAME,
+    scopes=tuple(NEXUS_OIDC_SCOPES),
+    trust_email=NEXUS_OIDC_TRUST_EMAIL,
+    newcomers=NEXUS_OIDC_NEWCOMERS,
+)
+if _wrong := _oidc.fault(password_sign_in=NEXUS_PASSWORD_SIGN_IN):
+    raise ImproperlyConfigured(_wrong)
+SESSION_COOKIE_AGE = NEXUS_SESSION_HOURS * 3600  # seconds
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/accounts/login/"
+PASSWORD_RESET_TIMEOUT = 3600  # seconds
+# allauth counts attempts in the default cache: ours lies in PostgreSQL, so that all processes count together.
+CACHES = {"default": {"BACKEND": "accounts.throttle.ThrottleCache"}}
+ACCOUNT_ADAPTER = "accounts.sign_in.adapters.AccountAdapter"
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if _HTTPS else "http"
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_VERIFICATION = "none"  # an address is proven by its invitation, or by the identity provider
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+ACCOUNT_FORMS = {
+    "login": "accounts.sign_in.forms.LoginForm",
+    "reauthenticate": "accounts.sign_in.forms.ReauthenticateForm",
+    "reset_password": "accounts.sign_in.forms.ResetPasswordForm",
+}
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_RATE_LIMITS = {"login_failed": "10/m/ip,5/5m/key", "login": "60/m/ip"}
+MFA_ADAPTER = "accounts.sign_in.adapters.SecondFactorAdapter"
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_TOTP_ISSUER = "NEXUS"
+MFA_TOTP_TOLERANCE = 1  # periods of 30 seconds that a clock may be off
+SOCIALACCOUNT_ADAPTER = "accounts.sign_in.single_sign_on.SocialAccountAdapter"
+SOCIALACCOUNT_LOGIN_ON_GET = True  # the CSP's form-action would stop a form that leads elsewhere
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_PROVIDERS = _oidc.providers()
 
 # --- e-mail -----------------------------------------------------------------------------------------------------------
-EMAIL_URL = env.str("EMAIL_URL", default="consolemail://")
-_mail = env.email_url_config(EMAIL_URL)
-MAILERS = {
-    "default": {
-        "BACKEND": _mail["EMAIL_BACKEND"],
-        "OPTIONS": {
-            name: _mail[f"EMAIL_{name.upper()}"]
-            for name in ("host", "port", "use_tls", "use_ssl")
-            if _mail.get(f"EMAIL_{name.upper()}")
-        }
-        | {
-            option: _mail[name]
-            for option, name in (("username", "EMAIL_HOST_USER"), ("password", "EMAIL_HOST_PASSWORD"))
-            if _mail.get(name)
-        },
+EMAIL_URL = env.str("EMAIL_URL", default="")
+
+
+def mailer(url: str) -> dict[str, Any]:
+    """Return Django's dictionary for a mail server's URL; mail without one becomes files that the operator reads."""
+    if not url:
+        return {"BACKEND": "nexus.mail_files.EmailBackend", "OPTIONS": {"directory": str(NEXUS_DATA_DIR / "mail")}}
+    parsed = env.email_url_config(url)
+    names = {"username": "EMAIL_HOST_USER", "password": "EMAIL_HOST_PASSWORD"} | {
+        name: f"EMAIL_{name.upper()}" for name in ("host", "port", "use_tls", "use_ssl")
     }
-}
+    options = {option: parsed[name] for option, name in names.items() if parsed.get(name)}
+    if options:
+        options["timeout"] = MAIL_TIMEOUT_SECONDS
+    return {"BACKEND": parsed["EMAIL_BACKEND"], "OPTIONS": options}
+
+
+MAIL_TIMEOUT_SECONDS = 10
+MAILERS = {"default": mailer(EMAIL_URL)}
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="NEXUS <nexus@localhost>")
 
 # --- gateway ----------------------------------------------------------------------------------------------------------

@@ -10,3 +10,4 @@ import "./charts.js";
 import "./copy.js";
 import "./live_rows.js";
 import "./prompt_editor.js";
+import "./passkeys.js";

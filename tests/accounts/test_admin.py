@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.test import Client as Browser
 
 from accounts.models import ApiKey, AuditEvent, Membership, Tenant, User
@@ -141,3 +142,16 @@ def test_the_audit_log_is_read_only(operator: Browser, ada: Person) -> None:
     assert operator.post(f"/admin/accounts/auditevent/{identifier}/change/", {"action": "x"}).status_code == 403
     assert operator.post(f"/admin/accounts/auditevent/{identifier}/delete/", {"post": "yes"}).status_code == 403
     assert AuditEvent.objects.count() == 1
+
+
+def test_a_lost_phone_is_no_lost_account(operator: Browser, ada: Person) -> None:
+    Authenticator.objects.create(user=ada.user, type="totp", data={"secret": "sealed"})
+    chosen = {"action": "remove_second_factors", "_selected_action": [str(ada.user.id)]}
+    assert operator.post("/admin/accounts/user/", chosen).status_code == 302
+    assert not Authenticator.objects.exists()
+    assert event("user.second_factors_removed").target_id == str(ada.user.id)
+
+
+def test_the_librarys_own_tables_have_no_pages(operator: Browser) -> None:
+    for path in ("account/emailaddress", "mfa/authenticator", "socialaccount/socialapp", "socialaccount/socialaccount"):
+        assert operator.get(f"/admin/{path}/").status_code == 404

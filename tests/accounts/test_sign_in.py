@@ -29,7 +29,7 @@ def test_the_page_has_no_inline_script_or_style(db: None) -> None:
 
 
 def test_an_address_in_any_case_signs_in_and_out(signed_out: Browser) -> None:
-    answer = signed_out.post(SIGN_IN, {"username": "ADA@acme.example", "password": PASSWORD})
+    answer = signed_out.post(SIGN_IN, {"login": "ADA@acme.example", "password": PASSWORD})
     assert (answer.status_code, answer["location"]) == (302, "/")
     assert signed_out.get("/v1/settings").json()["tenant"] == "acme"
     assert signed_out.post(SIGN_OUT).status_code == 302
@@ -39,14 +39,14 @@ def test_an_address_in_any_case_signs_in_and_out(signed_out: Browser) -> None:
 def test_signing_in_changes_the_session(signed_out: Browser, ada: Person) -> None:
     signed_out.get(SIGN_IN)
     signed_out.cookies["sessionid"] = "chosen-by-somebody-else-0123456789"
-    signed_out.post(SIGN_IN, {"username": ada.user.email, "password": PASSWORD})
+    signed_out.post(SIGN_IN, {"login": ada.user.email, "password": PASSWORD})
     assert signed_out.cookies["sessionid"].value != "chosen-by-somebody-else-0123456789"
 
 
 @pytest.mark.parametrize("address", ["ada@acme.example", "nobody@acme.example", "invited@acme.example"])
 def test_a_refusal_does_not_tell_whether_there_is_such_a_person(signed_out: Browser, address: str) -> None:
     User.objects.create_user("invited@acme.example")
-    answer = signed_out.post(SIGN_IN, {"username": address, "password": "wrong"})
+    answer = signed_out.post(SIGN_IN, {"login": address, "password": "wrong"})
     page = answer.content.decode().replace(address, "")
     assert answer.status_code == 200
     assert "do not belong together" in page
@@ -55,7 +55,7 @@ def test_a_refusal_does_not_tell_whether_there_is_such_a_person(signed_out: Brow
 
 @pytest.mark.parametrize("elsewhere", ["https://evil.example/", "//evil.example/", "javascript:alert(1)"])
 def test_nobody_is_sent_elsewhere(signed_out: Browser, ada: Person, elsewhere: str) -> None:
-    answer = signed_out.post(SIGN_IN, {"username": ada.user.email, "password": PASSWORD, "next": elsewhere})
+    answer = signed_out.post(SIGN_IN, {"login": ada.user.email, "password": PASSWORD, "next": elsewhere})
     assert answer["location"] == "/"
 
 

@@ -26,7 +26,20 @@ from tests.walls.conftest import Connection, Roles, remove
 
 DENIED = psycopg.errors.InsufficientPrivilege
 # Rows that are the installation's, not a tenant's. A model that is neither here nor a tenant's is a mistake.
-INSTALLATION_WIDE = {"accounts.User", "accounts.ConfigRevision", "accounts.AuditHead"}
+INSTALLATION_WIDE = {
+    "accounts.User",
+    "accounts.ConfigRevision",
+    "accounts.AuditHead",
+    "accounts.SignedInSession",
+    "accounts.Throttle",
+    # of allauth: about people, who are the installation's
+    "account.EmailAddress",
+    "account.EmailConfirmation",
+    "mfa.Authenticator",
+    "socialaccount.SocialAccount",
+    "socialaccount.SocialApp",
+    "socialaccount.SocialToken",
+}
 
 INSERTS = {
     "gateway_provider": "(id, tenant_id, name, family, base_url, api_key_sealed, api_key_last4, weight, enabled, "
@@ -51,6 +64,8 @@ INSERTS = {
     "%(tenant)s, 'x', 'x', md5(random()::text), '{}', now())",
     "accounts_membership": "(id, tenant_id, user_id, role, created_at) SELECT gen_random_uuid(), %(tenant)s, id, "
     "'viewer', now() FROM accounts_user WHERE email = %(other)s",
+    "accounts_invitation": "(id, tenant_id, email, role, token_hash, created_at, expires_at) VALUES "
+    "(gen_random_uuid(), %(tenant)s, md5(random()::text), 'viewer', md5(random()::text), now(), now())",
     "gateway_modelroute": "(id, tenant_id, provider_id, public_name, upstream_name) SELECT gen_random_uuid(), "
     "%(tenant)s, id, md5(random()::text), 'x' FROM gateway_provider LIMIT 1",
     "accounts_tenant": "(id, slug, name, routing_strategy, max_attempts, deadline_s, log_content, "
