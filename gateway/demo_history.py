@@ -180,6 +180,7 @@ def _base(day: Day, moment: datetime, model: str, connection: Connection, upstre
         "tenant": str(day.tenant),
         "key_id": str(day.key),
         "model": model,
+        "month": f"{moment:%Y-%m}",
         "route": RouteFacts(
             connection.family, str(connection.id), upstream, price.as_json() if price else None, simulated=True
         ),

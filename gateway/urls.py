@@ -4,6 +4,7 @@ from django.urls import path
 
 from gateway.api_providers import CircuitList, ProviderDetail, ProviderList, ProviderTest
 from gateway.api_requests import RequestDetail, RequestList
+from gateway.key_pages import key_detail, key_edit, key_first, key_list, key_new, key_revoke, key_rotate
 from gateway.provider_pages import (
     provider_circuit,
     provider_delete,
@@ -37,4 +38,11 @@ tenant_urlpatterns = [
     path("providers/<uuid:provider_id>/circuit/", provider_circuit, name="provider-circuit"),
     path("providers/<uuid:provider_id>/switch/", provider_switch, name="provider-switch"),
     path("providers/<uuid:provider_id>/delete/", provider_delete, name="provider-delete"),
+    path("keys/", key_list, name="keys"),
+    path("keys/new/", key_new, name="key-new"),
+    path("keys/<uuid:key_id>/", key_detail, name="key"),
+    path("keys/<uuid:key_id>/edit/", key_edit, name="key-edit"),
+    path("keys/<uuid:key_id>/rotate/", key_rotate, name="key-rotate"),
+    path("keys/<uuid:key_id>/revoke/", key_revoke, name="key-revoke"),
+    path("keys/<uuid:key_id>/first/", key_first, name="key-first"),
 ]

@@ -33,6 +33,9 @@ on("click", "[data-copy-text]", (event, button) => copy(new URL(button.dataset.c
 on("copy", "[data-leave]", () => { uncopied = null; });
 
 uncopied = document.querySelector("[data-leave]");
+// What a form has answered is not to be asked for again: a reload goes to another address.
+const address = document.querySelector("[data-address]")?.dataset.address;
+if (address) history.replaceState(null, "", address);
 addEventListener("beforeunload", (event) => {
   if (uncopied?.isConnected) event.preventDefault();
 });

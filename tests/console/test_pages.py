@@ -211,8 +211,8 @@ def test_the_palette_finds_pages_tenants_and_actions(secret_page: None, ada: Per
         return re.findall(r'role="option"[^>]*>.*?<span>(.*?)</span>', answer.content.decode())
 
     assert found(ada, "") == [
-        "Overview", "Requests", "Providers", "Secrets", "Switch to Other Works", "Switch theme", "Refresh",
-        "Keyboard shortcuts",
+        "Overview", "Requests", "Providers", "API keys", "Secrets", "Switch to Other Works", "Switch theme",
+        "Refresh", "Keyboard shortcuts",
     ]  # fmt: skip
     assert found(ada, "sec") == ["Secrets"]
     assert found(dev, "sec") == []

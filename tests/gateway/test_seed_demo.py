@@ -62,7 +62,7 @@ def test_the_first_run_makes_all_that_a_visitor_needs(folder: Path) -> None:
     assert json.loads((folder / "demo.json").read_text()) == made
     assert stat.S_IMODE((folder / "demo.json").stat().st_mode) == 0o600
     page = browser.get("/t/demo/").content.decode()
-    assert page.count("simulated</span>") == 2 + 25
+    assert page.count("simulated</span>") == 2 + 8
     assert "Simulated OpenAI" in page
 
 
