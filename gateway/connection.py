@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Loop clocks tick in milliseconds; without this a timer that fires within the last one would re-arm in circles.
 CLOCK_STEP_SECONDS = 0.001
+# One read of that much, and everybody else has a turn: the loop would read eight megabytes of a fast upstream in a row.
+MUCH_BYTES = 64 * 1024
 
 
 class Owner(Protocol):
@@ -28,7 +30,9 @@ class Owner(Protocol):
 class Connection(asyncio.Protocol):
     """A socket with at most one exchange on it, and the one timer of whoever waits for it."""
 
-    __slots__ = ("_deadline", "_loop", "_owner", "_timer", "_timer_at", "_wire", "idle_since", "origin", "response")
+    __slots__ = (
+        "_deadline", "_loop", "_owner", "_paused", "_timer", "_timer_at", "_wire", "idle_since", "origin", "response",
+    )  # fmt: skip
 
     def __init__(self, owner: Owner, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
         self._owner = owner
@@ -37,6 +41,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._deadline = 0.0
+        self._paused = False
         self.origin = origin
         self.response: Response | None = None
         self.idle_since = 0.0
@@ -79,11 +84,16 @@ class Connection(asyncio.Protocol):
             self.response.fail(ReadTimedOut("The upstream sent nothing within the time allowed."))
 
     def pause(self) -> None:
+        self._paused = True
         if self._wire is not None:
             self._wire.pause_reading()
 
     def resume(self) -> None:
-        if self._wire is not None and not self._wire.is_closing():
+        self._paused = False
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if not self._paused and self._wire is not None and not self._wire.is_closing():
             self._wire.resume_reading()
 
     def release(self) -> None:
@@ -121,6 +131,9 @@ class Connection(asyncio.Protocol):
             self.abort()
         else:
             self.response.feed(data)
+            if len(data) >= MUCH_BYTES and self._wire is not None:
+                self._wire.pause_reading()
+                self._loop.call_soon(self._read_on)
 
     def eof_received(self) -> None:
         # Judged here and not in connection_lost, which a half-closed peer that reads nothing could put off for ever.

@@ -127,6 +127,8 @@ class Response:
         pipe = self._pipe = _Pipe(sink, idle_seconds, by, asyncio.get_running_loop())
         if self._chunks:
             self._pour()
+        if self._paused:  # more had come than chunk() was asked for
+            self._resume()
         if self._pipe is not None and not self.ended and self._error is None:
             if self._held:
                 self.hold()

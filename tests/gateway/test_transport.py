@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -383,6 +384,43 @@ def test_a_stalled_reader_stops_the_upstream_and_loses_nothing(loop: str) -> Non
             assert server.opened == 1
 
     run_on(loop, main())
+
+
+@both_loops
+def test_an_upstream_that_is_fast_leaves_everybody_else_a_turn(loop: str) -> None:
+    size = 8_000_000
+    turn, taken, sent = 0, Counter[int](), 0
+
+    async def script(wire: Wire) -> None:
+        nonlocal sent
+        wire.writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size)
+        while sent < size:
+            await wire.send(b"x" * 100_000)
+            sent += 100_000
+
+    def sink(body: bytes) -> bool:
+        taken[turn] += len(body)
+        return False
+
+    def tick() -> None:
+        nonlocal turn
+        turn += 1
+        asyncio.get_running_loop().call_soon(tick)
+
+    async def main() -> None:
+        async with wire_server(script) as server, transport() as client:
+            response = await send(client, server.origin)
+            before = -1
+            while sent != before:  # until the kernel's buffers are full
+                before = sent
+                await asyncio.sleep(0.1)
+            tick()
+            await response.pipe(sink, idle_seconds=5, by=soon(20))
+            response.close()
+
+    run_on(loop, main())
+    assert taken.total() == size
+    assert max(taken.values()) <= 800_000  # what was read before, and one read more
 
 
 def test_a_unix_socket_serves_as_an_origin(tmp_path: Path) -> None:
