@@ -226,5 +226,9 @@ def _strip(recent: list[CircuitEvent], state: str, now: datetime) -> Strip:
     changes = [(event.created_at, event.to_state) for event in reversed(recent)]
     begin = recent[-1].from_state if recent else state
     opened = sum(1 for event in recent if event.to_state == Status.OPEN)
-    summary = f"Opened {opened} time{'' if opened == 1 else 's'} in 24 hours" if recent else f"{state} for 24 hours"
+    summary = (
+        f"Opened {opened} time{'' if opened == 1 else 's'} in 24 hours"
+        if recent
+        else f"{state.replace('_', '-').capitalize()} for 24 hours"
+    )
     return state_strip([(now - _DAY, begin), *changes], since=now - _DAY, until=now, summary=summary)

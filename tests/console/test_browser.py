@@ -72,7 +72,7 @@ def sign_in(page: Page, console: Console, role: str) -> None:
     page.goto(f"{console.real.base_url}/accounts/login/")
     page.get_by_label("E-mail address").fill(console.users[role].email)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url(re.compile(r"/t/[\w-]+/$"))
     page.goto(f"{console.real.base_url}/t/{console.tenant.slug}/")
 
