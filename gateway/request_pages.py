@@ -21,7 +21,8 @@ from gateway.examples import curl
 from gateway.models import RequestLog
 from gateway.request_filters import changed, chips, read
 from gateway.request_lines import attempts_of, ending_of, lines_of, names_of
-from gateway.request_search import LOOK_BACK, Search, find, just_newer, newer_than
+from gateway.request_search import BUDGET, LOOK_BACK, Search, find, just_newer, newer_than
+from gateway.traffic import BUDGET as COUNTED
 from gateway.traffic import Counts, count_requests, covered
 from nexus.errors import NotFound
 from nexus.htmx import fragment, page
@@ -131,6 +132,7 @@ def _rows(request: TenantRequest, search: Search, place: Place | None, asked: st
         "next_url": f"?{query.urlencode()}" if further else "",
         "first_url": changed(request.GET) if place else "",
         "reached": reached,
+        "budget": BUDGET,
     }
 
 
@@ -182,7 +184,7 @@ def _histogram(request: TenantRequest, search: Search, asked: TimeRange) -> dict
         Series("Failed", [counts.failed.get(each, 0) for each in span.buckets], "bad"),
     ]
     made = histogram(frame, series, title="Requests over time", summary=_summary(counts))
-    return {"drawn": made, "total": counts.total, "since": None if span is asked else span.since}
+    return {"drawn": made, "total": counts.total, "since": None if span is asked else span.since, "budget": COUNTED}
 
 
 def _iso(moment: datetime) -> str:

@@ -16,7 +16,7 @@ from accounts.models import Tenant
 from console.time_range import TimeRange
 from gateway.request_search import Search, among, condition_of, newest
 
-BUDGET = 20_000  # rows
+BUDGET = 10_000  # rows
 _SUMS = """
     count(*), count(*) FILTER (WHERE status >= 500),
     count(*) FILTER (WHERE status BETWEEN 200 AND 299 AND jsonb_array_length(attempts) > 1),

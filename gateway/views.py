@@ -22,7 +22,7 @@ from gateway.overview_figures import MEASURES, Figure, chart, figures
 from gateway.request_lines import lines_of, names_of
 from gateway.request_pages import span_of
 from gateway.request_search import LOOK_BACK, Search
-from gateway.traffic import by_provider, covered, how_many, traffic
+from gateway.traffic import BUDGET, by_provider, covered, how_many, traffic
 from nexus.htmx import fragment, page
 
 LAST_REQUESTS = 8
@@ -92,6 +92,7 @@ def _page(request: TenantRequest, board: Board) -> dict[str, object]:
         "chart": shown,
         "measures": [(key, word, key == measure) for key, word in MEASURES.items()],
         "since": None if span is asked else span.since,
+        "budget": BUDGET,
     }
 
 

@@ -175,7 +175,7 @@ def test_with_more_requests_than_are_read_the_figures_say_since_when(
 
     page = ada.browser.get(ACME)
 
-    assert "Figures and chart cover the newest 20,000 requests, which begin at" in text_of(page)
+    assert "Figures and chart cover the newest 10,000 requests, which begin at" in text_of(page)
     assert (
         f'<time datetime="{rows[4].created_at:%Y-%m-%dT%H:%M:%S}' in page.content.decode().split('id="traffic-card"')[0]
     )
