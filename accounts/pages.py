@@ -23,6 +23,7 @@ from accounts.middleware import choose_tenant
 from accounts.models import Membership, Role, Tenant, User
 from accounts.rbac import ROLE_SCOPES
 from nexus.logs import bind
+from nexus.tenancy import told
 
 ADMINS_NAMED = 3
 
@@ -84,6 +85,11 @@ def _to_sign_in(request: HttpRequest) -> HttpResponse:
 
 def _forbidden(request: TenantRequest, scope: str) -> HttpResponse:
     """Return the page that says what is lacking and who can give it. Two queries."""
+    with told():  # a view that is no transaction has none to ask in
+        return _forbidden_page(request, scope)
+
+
+def _forbidden_page(request: TenantRequest, scope: str) -> HttpResponse:
     admins = Membership.objects.for_tenant(request.tenant).filter(role=Role.ADMIN, user__is_active=True)
     named = admins.select_related("user").order_by("created_at", "id")
     context = {

@@ -3,7 +3,7 @@
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from accounts import api, views
+from accounts import api, audit_pages, member_pages, settings_pages, views
 from accounts.sign_in.urls import entrance, own_account
 
 api_urlpatterns = [
@@ -16,7 +16,19 @@ api_urlpatterns = [
     path("audit", api.AuditLog.as_view(), name="api-audit"),
 ]
 
-tenant_urlpatterns = [path("palette/", views.palette_search, name="palette")]
+tenant_urlpatterns = [
+    path("palette/", views.palette_search, name="palette"),
+    path("members/", member_pages.member_list, name="members"),
+    path("members/invite/", member_pages.invite, name="member-invite"),
+    path("members/<uuid:member_id>/role/", member_pages.change_role, name="member-role"),
+    path("members/<uuid:member_id>/remove/", member_pages.remove_member, name="member-remove"),
+    path("members/invitations/<uuid:invitation_id>/again/", member_pages.invite_again, name="invitation-again"),
+    path("members/invitations/<uuid:invitation_id>/revoke/", member_pages.revoke_invitation, name="invitation-revoke"),
+    path("audit/", audit_pages.audit_list, name="audit"),
+    path("audit/<uuid:event_id>/", audit_pages.audit_detail, name="audit-event"),
+    path("settings/", settings_pages.tenant_settings, name="settings"),
+    path("settings/gitops-secret/", settings_pages.gitops_secret, name="gitops-secret"),
+]
 urlpatterns = [path("", views.home, name="home")]
 
 # Signing in comes before any tenant, and so before the wall between them (nexus/tenancy.py).

@@ -3,8 +3,8 @@
     register(Entry("requests", "Requests", "scroll-text", group="Gateway", scope="analytics:read", order=10, key="r"))
 
 Nobody sees an entry whose scope they lack. Places in a group, by `order`: Overview 0; Gateway: Requests 10, Providers
-20, API keys 30; Build: Prompts 10, Agents 20, Evals 30, GitOps runs 40; Govern: Policies 10, Spend 20, Members 30;
-Observe: Metrics 10, Incidents 20, Audit log 30.
+20, API keys 30; Build: Prompts 10, Agents 20, Evals 30, GitOps runs 40; Govern: Policies 10, Spend 20, Members 30,
+Settings 40; Observe: Metrics 10, Incidents 20, Audit log 30.
 """
 
 from collections.abc import Callable, Collection, Iterator

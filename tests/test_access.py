@@ -7,6 +7,7 @@ names a new kind of object fails until FOREIGN knows how to make it.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -14,8 +15,10 @@ import pytest
 from django.test import Client as Browser
 from rest_framework.views import APIView
 
+from accounts.audit import Actor, log
 from accounts.auth import ANY_SCOPE
-from accounts.models import ApiKey, Membership, Tenant
+from accounts.invitations import invite
+from accounts.models import ApiKey, AuditEvent, Membership, Tenant
 from accounts.rbac import ROLE_SCOPES, SCOPES
 from gateway.models import Provider, RequestLog
 from gateway.streaming import model_request, small_request
@@ -69,10 +72,25 @@ def make_foreign_key(tenant: Tenant) -> str:
     return str(ApiKey.objects.get(tenant=tenant, name="theirs").id)
 
 
+def make_invitation(tenant: Tenant) -> str:
+    now = datetime.now(UTC)
+    actor = Actor.system("a test")
+    email = f"{uuid7().hex[-10:]}@example.com"
+    row, _ = invite(tenant, email=email, role="viewer", actor=actor, inviter=None, now=now)
+    return str(row.id)
+
+
+def make_event(tenant: Tenant) -> str:
+    log(actor=Actor.system("a test"), action="test.made", target=tenant, tenant=tenant)
+    return str(AuditEvent.objects.for_tenant(tenant).latest("created_at").id)
+
+
 FOREIGN: dict[str, Callable[[Tenant], str]] = {
     "key_id": make_foreign_key,
     "member_id": lambda tenant: str(Membership.objects.get(tenant=tenant).id),
     "provider_id": make_provider,
+    "invitation_id": make_invitation,
+    "event_id": make_event,
     "request_id": make_request,
 }
 

@@ -255,6 +255,52 @@ def test_a_persons_own_pages_break_no_rule_of_accessibility(doors: Doors, page: 
         assert complaints(page) == [], path
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_tenants_pages_break_no_rule_of_accessibility(doors: Doors, page: Page, theme: str) -> None:
+    page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # one of two words
+    doors.invitation(f"new-{uuid7().hex[-10:]}@example.com")
+    sign_in(page, doors, doors.person())
+    page.wait_for_url(re.compile("/t/[^/]+/$"))
+    for name in ("members/", "audit/", "settings/"):
+        page.goto(doors.url(f"/t/{doors.tenant.slug}/{name}"))
+        assert complaints(page) == [], name
+        page.set_viewport_size({"width": 320, "height": 720})
+        assert not has_sideways_scroll(page), name
+        page.set_viewport_size({"width": 1440, "height": 900})
+    page.goto(doors.url(f"/t/{doors.tenant.slug}/members/"))
+    page.get_by_role("button", name="Invite", exact=True).click()
+    expect(page.get_by_role("dialog", name="Invite somebody")).to_be_visible()
+    assert complaints(page) == []
+    page.keyboard.press("Escape")
+    page.goto(doors.url(f"/t/{doors.tenant.slug}/audit/"))
+    page.locator("tbody tr").first.click()
+    expect(page.locator("#drawer [data-drawer-title]")).to_be_visible()
+    assert complaints(page) == []
+
+
+def test_an_admin_invites_and_removes_somebody(doors: Doors, page: Page) -> None:
+    other = doors.person("developer")
+    email = f"new-{uuid7().hex[-10:]}@example.com"
+    sign_in(page, doors, doors.person())
+    page.wait_for_url(re.compile("/t/[^/]+/$"))
+    page.goto(doors.url(f"/t/{doors.tenant.slug}/members/"))
+    page.get_by_role("button", name="Invite", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Invite somebody")
+    dialog.get_by_label("E-mail address").fill(email)
+    dialog.get_by_label("Viewer").check()
+    dialog.get_by_role("button", name="Send invitation").click()
+    expect(page.get_by_label("Link")).to_have_value(re.compile("/accounts/invitations/"))
+    page.get_by_label("Link").evaluate("field => field.closest('[data-leave]').removeAttribute('data-leave')")
+    page.get_by_role("link", name="Back to members").click()
+    expect(page.get_by_role("row", name=email)).to_contain_text("Viewer")
+    page.get_by_role("button", name=f"Remove {other.email}").click()
+    question = page.get_by_role("dialog", name=f"Remove {other.email}?")
+    expect(question.get_by_role("button", name="Cancel")).to_be_focused()
+    question.get_by_role("button", name="Remove member").click()
+    expect(page.get_by_text(f"{other.email} is no member any more.")).to_be_visible()
+    expect(page.get_by_role("row", name=other.email)).to_have_count(0)
+
+
 def test_the_server_processes_complained_of_nothing(doors: Doors) -> None:
     for server in (doors.first, doors.second):
         assert "Traceback" not in server.log.read_text()

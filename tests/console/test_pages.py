@@ -211,8 +211,8 @@ def test_the_palette_finds_pages_tenants_and_actions(secret_page: None, ada: Per
         return re.findall(r'role="option"[^>]*>.*?<span>(.*?)</span>', answer.content.decode())
 
     assert found(ada, "") == [
-        "Overview", "Requests", "Providers", "API keys", "Secrets", "Switch to Other Works", "Switch theme",
-        "Refresh", "Keyboard shortcuts",
+        "Overview", "Requests", "Providers", "API keys", "Secrets", "Members", "Settings", "Audit log",
+        "Switch to Other Works", "Switch theme", "Refresh", "Keyboard shortcuts",
     ]  # fmt: skip
     assert found(ada, "sec") == ["Secrets"]
     assert found(dev, "sec") == []
@@ -264,10 +264,11 @@ def test_a_message_becomes_a_toast_for_htmx_and_waits_for_the_next_page_otherwis
 def all_pages(ada: Person, settings: Any) -> list[Any]:
     """Every page that can be shown without an object, and the UI kit with all components."""
     settings.DEBUG = True
-    addresses = [address("acme", route) for route in ROUTES if "<" not in route]
-    kit = ["/ui-kit/", "/ui-kit/overview/"]
-    signed_in = [ada.browser.get(each) for each in (*addresses, *kit, "/t/nosuch/", "/t/acme/?range=bad")]
-    return [*signed_in, Browser().get("/accounts/login/")]
+    shown = [route for route, view in ROUTES.items() if "<" not in route and "GET" in view.scopes]
+    addresses = [address("acme", route) for route in shown]
+    others = ["/ui-kit/", "/ui-kit/overview/", "/profile/", "/profile/security/", "/profile/sessions/"]
+    signed_in = [ada.browser.get(each) for each in (*addresses, *others, "/t/nosuch/", "/t/acme/?range=bad")]
+    return [*signed_in, *(Browser().get(f"/accounts/{each}/") for each in ("login", "password/reset"))]
 
 
 def test_no_page_has_inline_script_or_style(all_pages: list[Any]) -> None:
