@@ -30,15 +30,19 @@ class Figure:
     spark: Spark | None = None
 
 
-def figures(seen: Traffic, span: TimeRange, *, before: int | None, list_url: str) -> list[Figure]:
-    """Return the figures of a range. `before` is how many requests the range before it had, None if that is unknown."""
+def figures(seen: Traffic, span: TimeRange, *, whole_range: bool, before: int | None, list_url: str) -> list[Figure]:
+    """Return the figures of a range. `before` is how many requests the range before it had, None if that is unknown.
+
+    Without `whole_range` there were more requests than are counted, so that their number is told as a part.
+    """
     whole = seen.whole
     ordered = [seen.buckets.get(each, Sums()) for each in span.buckets]
     value, _, unit = duration(whole.p95_ms).partition(" ")
     failed = f"{100 * whole.failed / whole.requests:.2f}" if whole.requests else "—"
     return [
         Figure(
-            "Requests", compact(whole.requests), **_change(whole.requests, before), url=list_url,
+            "Requests", compact(whole.requests), "" if whole_range else "+", url=list_url,
+            **(_change(whole.requests, before) if whole_range else {"note": "more than are counted here"}),
             spark=sparkline(_thinned(ordered, lambda sums: sums.requests)),
         ),
         Figure(
@@ -90,7 +94,9 @@ def _summary(series: Sequence[Series], measure: str) -> str:
 
 
 def _name(provider_id: UUID | None, names: Mapping[str, str]) -> str:
-    return "No provider asked" if provider_id is None else names.get(str(provider_id), "Deleted provider")
+    return (
+        "No provider asked" if provider_id is None else names.get(str(provider_id), f"Deleted …{str(provider_id)[-4:]}")
+    )
 
 
 def _value(sums: Sums | None, measure: str) -> float | None:

@@ -88,7 +88,7 @@ def _page(request: TenantRequest, board: Board) -> dict[str, object]:
     before = _before(tenant, asked) if span is asked else None
     return context | {
         "rows": lines_of(rows, names),
-        "figures": [*figures(seen, span, before=before, list_url=list_url), _spend(tenant)],
+        "figures": [*figures(seen, span, whole_range=span is asked, before=before, list_url=list_url), _spend(tenant)],
         "chart": shown,
         "measures": [(key, word, key == measure) for key, word in MEASURES.items()],
         "since": None if span is asked else span.since,

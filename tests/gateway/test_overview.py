@@ -179,7 +179,9 @@ def test_with_more_requests_than_are_read_the_figures_say_since_when(
     assert (
         f'<time datetime="{rows[4].created_at:%Y-%m-%dT%H:%M:%S}' in page.content.decode().split('id="traffic-card"')[0]
     )
-    assert "Requests 5 in this time range" in text_of(page)
+    assert "Requests 5 + more than are counted here" in text_of(page)
+    assert "9 requests" not in text_of(ada.browser.get(f"{ACME}requests/"))
+    assert "5+ requests" in text_of(ada.browser.get(f"{ACME}requests/"))
     assert "5 in all" in page.content.decode()
 
 
