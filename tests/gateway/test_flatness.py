@@ -74,6 +74,7 @@ def test_memory_and_descriptors_stay_level(client: Client, upstream: Upstream, s
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(1800)
 def test_memory_and_descriptors_stay_level_for_long(client: Client, upstream: Upstream, servers: Servers) -> None:
     figures = play(client, upstream, servers, requests=200_000, aborted=2_000)
     report("flatness", requests=200_000, aborted_streams=2_000, **figures)
