@@ -23,7 +23,8 @@ from gateway.providers.base import (
 from gateway.providers.failures import by_status, retry_after_seconds
 from gateway.schema import Endpoint, ModelRequest
 
-_LAST_BLOCKS = 8  # kept for a second look for the finish
+_LAST_BLOCKS = 8  # kept for a second look for the finish, the end of each: a fast stream comes in large ones
+_LAST_BYTES = 8 * 1024
 HOLD_BYTES = 64 * 1024  # events kept back before the first content; past that the stream is taken as begun
 
 
@@ -254,7 +255,7 @@ class OpenAIStream:
         self._passed_bytes += len(block)
         self._events += block.count(b"data:")
         if not self._finish_seen:
-            self._last_blocks.append(block)
+            self._last_blocks.append(block[-_LAST_BYTES:])
             # In the spelling that all known servers use; any other is looked for once, when the end marker comes.
             self._finish_seen = b'"finish_reason":"' in block or b'"finish_reason": "' in block
 

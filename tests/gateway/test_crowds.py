@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
 import pytest
@@ -73,6 +74,39 @@ def test_two_thousand_slow_clients(routed: Client, servers: Servers) -> None:
     )  # fmt: skip
     assert seconds < 30
     assert share(during, 0.5) <= 2 * share(before, 0.5)
+
+
+def memory_mb(server: Server) -> float:
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def test_two_hundred_readers_that_stall(client: Client, servers: Servers) -> None:
+    server = servers.stack.serve("all")
+    with Flood() as flood, ExitStack() as stack:
+        client.add_provider(flood.base_url, name="flood")
+        in_force(server)
+        before = memory_mb(server)
+        for _ in range(200):
+            link = stack.enter_context(socket.socket())
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            link.connect(("127.0.0.1", server.port))
+            link.sendall(request(client.key, STREAM))
+        seen = [0, -1]
+
+        def held_back() -> bool:
+            time.sleep(1)
+            seen[:] = [flood.sent, seen[0]]
+            return seen[0] > 0 and seen[0] == seen[1]
+
+        eventually(held_back, seconds=120, what="the provider held back")
+        grown = memory_mb(server) - before
+        pushed = flood.sent / 200 / 2**20
+    report(
+        "stalled_readers", readers=200, memory_grown_mb=round(grown, 1), pushed_by_the_provider_each_mb=round(pushed, 1)
+    )
+    assert grown <= 300
+    assert pushed <= 16
 
 
 def test_five_hundred_clients_that_hang_up(client: Client, servers: Servers) -> None:

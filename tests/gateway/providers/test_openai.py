@@ -1,6 +1,7 @@
 """The tap on OpenAI streams and answers: what commits, what ends, what is taken out, and that bytes stay bytes."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -264,3 +265,17 @@ def test_a_body_that_needs_no_change_is_not_touched() -> None:
 def test_other_stream_options_survive_the_asking_for_usage() -> None:
     chat = request(stream=True, stream_options={"include_obfuscation": False})
     assert json.loads(chat.body_for("m"))["stream_options"] == {"include_obfuscation": False, "include_usage": True}
+
+
+def test_what_has_been_passed_on_is_not_kept() -> None:
+    """A client that stalls holds its stream's tap for as long; a fast provider's blocks are 256 KiB each."""
+    stream, words = OpenAIStream(keep_usage=True), delta(content="x" * 4000)
+    stream.feed(ROLE + words)
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            stream.feed(words * 64)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 256 * 1024
