@@ -14,7 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import Membership, User
-from accounts.sign_in import browsers, session_records, trail
+from accounts.sign_in import browsers, second_factor, session_records, trail
 
 
 class ProfileForm(forms.ModelForm[User]):
@@ -56,6 +56,8 @@ def security(request: HttpRequest) -> HttpResponse:
     codes = kinds.get(Authenticator.Type.RECOVERY_CODES, [])
     context = {
         "tab": "security",
+        "required": second_factor.lacks(request),
+        "asked_of": settings.NEXUS_MFA_REQUIRED,
         "totp": next(iter(kinds.get(Authenticator.Type.TOTP, [])), None),
         "passkeys": [(each, each.wrap()) for each in kinds.get(Authenticator.Type.WEBAUTHN, [])],
         "codes_left": len(codes[0].wrap().get_unused_codes()) if codes else None,

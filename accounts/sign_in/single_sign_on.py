@@ -51,6 +51,9 @@ class StrictAdapter(OpenIDConnectOAuth2Adapter):
             raise OAuth2Error("the provider sent no ID token")
         claims = verified_claims(raw, keys=self._keys(), issuer=self._issuer(), audience=app.client_id)
         told = {**claims, **self._more_about(claims, token)}
+        if "email_verified" in told:
+            # Some providers send the word instead of the value, and the word "false" is true to Python.
+            told["email_verified"] = told["email_verified"] is True or told["email_verified"] == "true"
         return self.get_provider().sociallogin_from_response(request, {"userinfo": told, "id_token": claims})
 
     def _issuer(self) -> str:
@@ -154,8 +157,7 @@ def proven_address(sociallogin: SocialLogin) -> str:
     said = told.get("email_verified")
     if said is None and settings.NEXUS_OIDC_TRUST_EMAIL:
         said = True
-    # Some providers send the word instead of the value, and the word "false" is true to Python.
-    return _address(sociallogin) if said is True or said == "true" else ""
+    return _address(sociallogin) if said is True else ""
 
 
 def _address(sociallogin: SocialLogin) -> str:

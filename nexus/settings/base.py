@@ -214,6 +214,7 @@ CSRF_FAILURE_VIEW = "nexus.http.csrf_failure"
 NEXUS_SESSION_HOURS = number("NEXUS_SESSION_HOURS", 12, least=1, most=720)
 NEXUS_SESSION_IDLE_MINUTES = number("NEXUS_SESSION_IDLE_MINUTES", 60, least=5)
 NEXUS_PASSWORD_SIGN_IN = switch("NEXUS_PASSWORD_SIGN_IN", default=True)
+NEXUS_MFA_REQUIRED = choice("NEXUS_MFA_REQUIRED", "nobody", ("nobody", "operators", "everybody"))
 NEXUS_INVITATION_DAYS = number("NEXUS_INVITATION_DAYS", 7, least=1, most=90)
 NEXUS_OIDC_ISSUER = env.str("NEXUS_OIDC_ISSUER", default="").rstrip("/")
 NEXUS_OIDC_CLIENT_ID = env.str("NEXUS_OIDC_CLIENT_ID", default="")

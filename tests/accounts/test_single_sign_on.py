@@ -225,6 +225,17 @@ def test_newcomers_get_the_place_that_the_operator_gives_them(provider: Provider
     assert (added.actor_kind, added.actor_label) == ("system", "single sign-on")
 
 
+@pytest.mark.parametrize("said", [True, "true"])
+def test_a_newcomers_address_is_kept_in_the_one_form(
+    provider: Provider, acme: Tenant, settings: Any, said: Any
+) -> None:
+    settings.NEXUS_OIDC_NEWCOMERS = "acme:viewer"
+    provider.claims = {**NEW, "email": "New@Acme.Example", "email_verified": said}
+    assert come_back(Browser()).status_code == 302
+    assert come_back(Browser()).status_code == 302  # and known again
+    assert list(User.objects.values_list("email", flat=True)) == ["new@acme.example"]
+
+
 def test_passwords_can_be_switched_off(provider: Provider, ada: Person, settings: Any) -> None:
     settings.NEXUS_PASSWORD_SIGN_IN = False
     ada.user.set_password("a long enough sentence")

@@ -85,6 +85,7 @@ def test_the_documented_production_environment_is_clean(tmp_path: Path) -> None:
             "false",
             "NEXUS_PASSWORD_SIGN_IN=false leaves no way in: set NEXUS_OIDC_ISSUER too.",
         ),
+        ("NEXUS_MFA_REQUIRED", "some", "NEXUS_MFA_REQUIRED must be one of nobody, operators, everybody, not 'some'."),
         ("NEXUS_OIDC_ISSUER", "http://login.example.com", "NEXUS_OIDC_ISSUER must be an https:// URL"),
         ("NEXUS_OIDC_ISSUER", "https://login.example.com", "NEXUS_OIDC_CLIENT_ID is not set"),
         ("NEXUS_LOG_FORMAT", "xml", "NEXUS_LOG_FORMAT must be one of text, json, not 'xml'."),
