@@ -65,6 +65,14 @@ def test_the_documented_production_environment_is_clean(tmp_path: Path) -> None:
     assert found.stdout.strip() == "System check identified no issues (0 silenced)."
 
 
+@pytest.mark.parametrize("role", ["console", "runtime"])
+def test_every_role_starts_by_its_own_settings(tmp_path: Path, role: str) -> None:
+    """As a role does that runs alone, on a machine of its own."""
+    found = check(tmp_path, "serve", role, "--help", **PRODUCTION)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "--workers" in found.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
