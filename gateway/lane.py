@@ -231,6 +231,8 @@ class LaneProtocol(GuardedHttpProtocol):
         self._stream = None
 
     def _write_chunk(self, block: bytes) -> None:
+        if self.transport.is_closing():
+            return  # the client has gone, which this stream's task hears a moment later
         self.transport.write(b"%x\r\n%b\r\n" % (len(block), block))
 
     def _head(self, exchange: Exchange, reply: Reply) -> bytes:

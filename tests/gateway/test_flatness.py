@@ -64,6 +64,7 @@ def play(client: Client, upstream: Upstream, servers: Servers, *, requests: int,
     figures["descriptors"] = float(len(descriptors(server.pid)))
     assert figures["descriptors"] <= before + CONNECTIONS
     server.stop()
+    assert "Traceback" not in server.log.read_text()
     return figures
 
 
