@@ -20,7 +20,7 @@ from tests.factories import make_key
 from tests.gateway.conftest import Client, Servers, in_force, make_client
 from tests.upstream import Upstream
 
-EXAMPLES = 4  # of each operation; more find more, and take longer
+EXAMPLES = 2  # of each operation; more find more, and take longer
 CHECKS = [
     checks.not_a_server_error,
     openapi_checks.status_code_conformance,
