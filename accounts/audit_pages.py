@@ -16,7 +16,9 @@ from accounts.pages import TenantRequest, tenant_page
 from console.time_range import PRESETS, TimeRange, parse
 from nexus.errors import NotFound
 from nexus.htmx import fragment, page
+from nexus.queries import with_changes
 from nexus.rest import Place
+from nexus.spreadsheets import safe_cell
 
 PAGE = 50  # rows
 EXPORT = 10_000  # rows
@@ -44,7 +46,6 @@ _COLUMNS = (
     "ip",
     "request_id",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @tenant_page({"GET": "audit:read"})
@@ -67,11 +68,11 @@ def audit_list(request: TenantRequest) -> HttpResponse:
         "range": span,
         "range_label": span.label(timezone.get_current_timezone()),
         "presets": PRESETS,
-        "next_url": _with(request, cursor=further.cursor, open=None) if further else "",
-        "first_url": _with(request, cursor=None, open=None) if place else "",
-        "csv_url": _with(request, format="csv", cursor=None, open=None),
-        "list_query": _with(request, open=None, format=None),
-        "clear_url": _with(request, **dict.fromkeys(("area", "actor", "target", "cursor", "open"))),
+        "next_url": with_changes(request.GET, cursor=further.cursor, open=None) if further else "",
+        "first_url": with_changes(request.GET, cursor=None, open=None) if place else "",
+        "csv_url": with_changes(request.GET, format="csv", cursor=None, open=None),
+        "list_query": with_changes(request.GET, open=None, format=None),
+        "clear_url": with_changes(request.GET, **dict.fromkeys(("area", "actor", "target", "cursor", "open"))),
         "times": [(name, request.GET[name]) for name in ("range", "from", "to") if name in request.GET],
     }
     if opened := _identifier(request.GET.get("open", "")):
@@ -82,7 +83,7 @@ def audit_list(request: TenantRequest) -> HttpResponse:
 @tenant_page({"GET": "audit:read"})
 def audit_detail(request: TenantRequest, event_id: UUID) -> HttpResponse:
     """Show one row: in the list's drawer to htmx, else as a page."""
-    context = {"slug": request.tenant.slug, "list_query": _with(request), **_one(request, event_id)}
+    context = {"slug": request.tenant.slug, "list_query": with_changes(request.GET), **_one(request, event_id)}
     return page(request, "accounts/audit_event.html", context, partial=fragment(request, "drawer-content"))
 
 
@@ -126,7 +127,7 @@ def _csv(events: QuerySet[AuditEvent]) -> HttpResponse:
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
     for each in events[:EXPORT]:
-        writer.writerow(map(_cell, (
+        writer.writerow(map(safe_cell, (
             each.created_at.isoformat(), each.actor_kind, each.actor_label, each.action, each.target_kind,
             each.target_id, each.target_label, each.changes or "", each.ip or "", each.request_id or "",
         )))  # fmt: skip
@@ -134,23 +135,8 @@ def _csv(events: QuerySet[AuditEvent]) -> HttpResponse:
     return HttpResponse(text.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _cell(value: Any) -> str:
-    told = str(value)
-    return f"'{told}" if told.startswith(_FORMULA) else told
-
-
 def _identifier(text: str) -> UUID | None:
     try:
         return UUID(text) if text else None
     except ValueError:
         return None
-
-
-def _with(request: HttpRequest, **changed: str | None) -> str:
-    """Return the page's query with some members changed, or left out where None."""
-    query = request.GET.copy()
-    for name, value in changed.items():
-        query.pop(name, None)
-        if value is not None:
-            query[name] = value
-    return f"?{query.urlencode()}"

@@ -30,10 +30,10 @@ from nexus.errors import NotFound
 from nexus.ids import time_of
 from nexus.openapi import page_of
 from nexus.rest import PageQuery, asked_limit, asked_place, page_response
+from nexus.spreadsheets import safe_cell
 from nexus.tenancy import of_tenant
 
 _CSV_PAGE = 1000  # rows
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 _CSV_COLUMNS = (
     "id", "created_at", "endpoint", "model", "provider", "provider_id", "upstream_model", "status", "error_class",
     "error_code", "retryable", "streamed", "attempts", "latency_ms", "ttft_ms", "duration_ms", "overhead_ms",
@@ -176,18 +176,7 @@ def _csv_row(row: RequestLog) -> list[object]:
         "created_at": row.created_at.isoformat().replace("+00:00", "Z"),
         "attempts": attempts_text(row),
     }
-    return [_safe(shown[column]) for column in _CSV_COLUMNS]
-
-
-def _safe(value: object) -> object:
-    """Return a cell that no spreadsheet takes for a formula: model names come from whoever calls the gateway."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
+    return [safe_cell(shown[column]) for column in _CSV_COLUMNS]
 
 
 def _csv_lines(lines: Iterable[Iterable[object]]) -> bytes:

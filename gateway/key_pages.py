@@ -25,6 +25,7 @@ from gateway.request_filters import changed
 from gateway.request_search import Search, find
 from nexus.errors import NexusError, NotFound
 from nexus.htmx import STOP_POLLING, page
+from nexus.queries import with_changes
 from nexus.rest import Place
 
 PAGE = 50  # rows
@@ -47,9 +48,6 @@ def key_list(request: TenantRequest) -> HttpResponse:
         keys = keys.filter(place.older)
     rows = list(keys.order_by("-created_at", "-id")[: PAGE + 1])
     further = Place.of(rows[PAGE - 1]) if len(rows) > PAGE else None
-    query = request.GET.copy()
-    if further is not None:
-        query["cursor"] = further.cursor
     context = {
         **_frame(request),
         "lines": _lines(request.tenant, rows[:PAGE]),
@@ -58,7 +56,7 @@ def key_list(request: TenantRequest) -> HttpResponse:
         "states": [(key, word, changed(request.GET, state=key)) for key, word in STATES.items()],
         "all_url": changed(request.GET, state=None),
         "clear_url": reverse("keys", args=[request.tenant.slug]),
-        "next_url": f"?{query.urlencode()}" if further else "",
+        "next_url": with_changes(request.GET, cursor=further.cursor) if further else "",
         "first_url": changed(request.GET) if place else "",
         "admins": [] if "keys:write" in request.scopes else _admins(request.tenant),
     }

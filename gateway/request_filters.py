@@ -13,6 +13,7 @@ from console.time_range import TimeRange
 from gateway.api_requests import RequestFilter
 from gateway.models import ModelRoute, Provider
 from gateway.request_search import Search, search_of
+from nexus.queries import with_changes
 
 NAMES = ("status_class", "status", "provider_id", "model", "key_id", "streamed", "min_duration_ms")
 _STATUS_WORDS: Mapping[str, str] = {
@@ -107,13 +108,7 @@ def chips(tenant: Tenant, filters: Filters, query: QueryDict, *, keys: bool) -> 
 
 def changed(query: QueryDict, **values: str | None) -> str:
     """Return the query with some values set, or with None left out, and on the first page; never empty: `?…`."""
-    wanted = query.copy()
-    for name in ("cursor", "open", "after", *values):
-        wanted.pop(name, None)
-    for name, value in values.items():
-        if value is not None:
-            wanted[name] = value
-    return f"?{wanted.urlencode()}"
+    return with_changes(query, **{"cursor": None, "open": None, "after": None, **values})
 
 
 def _keys(tenant: Tenant, wanted: str) -> tuple[str, dict[str, str]]:

@@ -27,6 +27,7 @@ from gateway.traffic import Counts, count_requests, covered
 from nexus.errors import NotFound
 from nexus.htmx import fragment, page
 from nexus.ids import time_of
+from nexus.queries import with_changes
 from nexus.rest import Place
 
 PAGE = 50  # rows
@@ -122,14 +123,9 @@ def _rows(request: TenantRequest, search: Search, place: Place | None, asked: st
         found = find(request.tenant, search, limit=PAGE, after=place)
         rows, further, reached = found.rows, found.further, found.reached
     names = names_of(request.tenant, rows, keys=_sees_keys(request))
-    query = request.GET.copy()
-    query.pop("open", None)
-    query.pop("live", None)
-    if further:
-        query["cursor"] = further.cursor
     return {
         "rows": lines_of(rows, names),
-        "next_url": f"?{query.urlencode()}" if further else "",
+        "next_url": with_changes(request.GET, open=None, live=None, cursor=further.cursor) if further else "",
         "first_url": changed(request.GET) if place else "",
         "reached": reached,
         "budget": BUDGET,
