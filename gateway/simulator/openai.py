@@ -64,13 +64,14 @@ def respond(request: Request, asked: Asked, circumstances: Circumstances, *, str
     """Answer a request, with the headers that every answer of OpenAI's has. Raises Refused."""
     headers = _headers(circumstances)
     try:
-        return replace(_route(request, asked, circumstances, strict=strict), headers=headers)
+        return replace(route(request, asked, circumstances, strict=strict), headers=headers)
     except Refused as refused:
         refused.reply = replace(refused.reply, headers=headers)
         raise
 
 
-def _route(request: Request, asked: Asked, circumstances: Circumstances, *, strict: bool) -> Reply | Stream:
+def route(request: Request, asked: Asked, circumstances: Circumstances, *, strict: bool) -> Reply | Stream:
+    """Answer a request by its path. Raises Refused."""
     path = request.path.removeprefix(BASE_PATH)
     known = _POSTED.get(path)
     if known is None and path != "/models" and not path.startswith("/models/"):

@@ -1,6 +1,7 @@
 """The families that can be simulated, by name."""
 
+from gateway.simulator.azure_openai import AZURE_OPENAI
 from gateway.simulator.dialect import Dialect
 from gateway.simulator.openai import OPENAI, OPENAI_COMPATIBLE
 
-DIALECTS: dict[str, Dialect] = {dialect.family: dialect for dialect in (OPENAI, OPENAI_COMPATIBLE)}
+DIALECTS: dict[str, Dialect] = {dialect.family: dialect for dialect in (OPENAI, OPENAI_COMPATIBLE, AZURE_OPENAI)}
