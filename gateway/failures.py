@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.providers.base import Failure, FailureKind
 from gateway.records import Attempt
-from nexus.errors import NexusError, NotFound
+from nexus.errors import InvalidRequest, NexusError, NotFound
 
 STREAM_INTERRUPTED = "STREAM_INTERRUPTED"
 _SHORTEST_SECRET = 4  # characters; less would blot out words
@@ -87,6 +87,10 @@ def for_client(
             headers={"retry-after": str(wait)},
             **details,
         )
+    unsupported = [failure for failure in failures if failure.kind is FailureKind.UNSUPPORTED]
+    if len(unsupported) == len(failures):
+        return InvalidRequest(unsupported[0].message, param=unsupported[0].param, **details)
+    failures = [failure for failure in failures if failure.kind is not FailureKind.UNSUPPORTED]
     statuses = {failure.status for failure in failures}
     if statuses <= {429}:
         waits = [f.retry_after_seconds for f in failures if f.retry_after_seconds is not None]

@@ -1,5 +1,6 @@
 """What became of one request, gathered while it runs and written down exactly once when it is over."""
 
+import re
 import time
 
 from billing.pricing import Usage, usd
@@ -16,13 +17,21 @@ from nexus.ids import uuid7_text
 CLIENT_GONE = 499  # nginx's status for a client that hung up before its answer was whole
 
 
+_NAME = re.compile(r"[\w.-]{1,64}\Z", re.ASCII)
+
+
+def _names(members: tuple[str, ...]) -> bytes:
+    """Return the names of a request's members for a header: a client may have chosen any text as one."""
+    return ", ".join(dict.fromkeys(name if _NAME.match(name) else "?" for name in members[:50])).encode()
+
+
 class Outcome:
     """The record of one request in the making. Times are seconds of the monotonic clock."""
 
     __slots__ = (
         "announced", "attempt_started", "attempts", "caller", "closed", "content_bytes", "cost_nano_usd",
-        "cost_usd", "decision", "endpoint", "failures", "first_content_ms", "hold", "id", "latency_ms", "month",
-        "overhead_ms", "request", "route", "shares", "spool", "started", "upstream_seconds", "usage",
+        "cost_usd", "decision", "dropped", "endpoint", "failures", "first_content_ms", "hold", "id", "latency_ms",
+        "month", "overhead_ms", "request", "route", "shares", "spool", "started", "upstream_seconds", "usage",
     )  # fmt: skip
 
     def __init__(self, endpoint: str, spool: Spool, month: str = "") -> None:
@@ -39,6 +48,7 @@ class Outcome:
         self.attempts: list[Attempt] = []
         self.failures: list[Failure | None] = []  # of the attempts, in step with them
         self.decision: Decision | None = None
+        self.dropped: tuple[str, ...] = ()  # members of the request that the route's provider cannot honour
         self.attempt_started = 0.0
         self.upstream_seconds = 0.0  # spent waiting for providers
         self.latency_ms: int | None = None
@@ -98,6 +108,8 @@ class Outcome:
         overhead = max(0.0, self.overhead_ms)
         attempts, route = self.attempts, self.route
         told = b"" if self.shares is None else self.shares.head()
+        if self.dropped:
+            told += b"x-nexus-dropped-params: %b\r\n" % _names(self.dropped)
         if route is not None and len(attempts) == 1 and self.latency_ms is not None and attempts[0].fate == "200":
             return b"x-request-id: %b\r\nx-nexus-overhead-ms: %.3f\r\nx-nexus-latency-ms: %d\r\n%b%b" % (
                 self.id.encode(), overhead, self.latency_ms, told, route.head_at_once,

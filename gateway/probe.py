@@ -12,13 +12,14 @@ from django.conf import settings
 
 from gateway.egress import Allowance
 from gateway.models import Provider
+from gateway.providers.base import Target
+from gateway.providers.registry import FAMILIES
 from gateway.services import open_api_key
 from gateway.transport import Transport, TransportError, encode_head, parse_base_url
 from nexus.encryption import SecretUnreadable
 
 LIMIT_SECONDS = 10
 _MOST_BYTES = 4 * 1024 * 1024  # OpenRouter's list of models is about half a megabyte
-_OPTION_HEADERS = (("organization", b"openai-organization"), ("project", b"openai-project"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Probed:
     latency_ms: int | None
     status: int | None
     error: str | None
+    models: tuple[str, ...] = ()  # the upstream names that it told
 
 
 async def probe(provider: Provider) -> Probed:
@@ -48,27 +50,30 @@ async def probe(provider: Provider) -> Probed:
 
 async def _list_models(transport: Transport, provider: Provider, api_key: str) -> Probed:
     origin, base_path = parse_base_url(provider.base_url)
-    headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity"), (b"user-agent", b"nexus")]
-    if api_key:
-        headers.append((b"authorization", b"Bearer " + api_key.encode()))
-    headers += [(name, str(provider.options[key]).encode()) for key, name in _OPTION_HEADERS if key in provider.options]
-    head = encode_head(b"GET", f"{base_path}/models".encode(), origin, tuple(headers), 0)
+    adapter = FAMILIES[provider.family]
+    request = adapter.models_request(Target(base_path, api_key, "", provider.options))
+    head = encode_head(b"GET", request.path, origin, request.headers, 0)
     loop = asyncio.get_running_loop()
     started = loop.time()
     response = await transport.send(origin, head, b"", first_byte_by=started + LIMIT_SECONDS)
     try:
         latency_ms = round((loop.time() - started) * 1000)
         status = response.status
+        body = b""
         if status == HTTPStatus.OK:
-            await response.read(limit=_MOST_BYTES, by=started + LIMIT_SECONDS)
+            body = await response.read(limit=_MOST_BYTES, by=started + LIMIT_SECONDS)
     finally:
         response.close()
-    return Probed(status == HTTPStatus.OK, latency_ms, status, _complaint(status))
+    if status != HTTPStatus.OK:
+        return Probed(False, latency_ms, status, _complaint(status))
+    try:
+        models = tuple(adapter.parse_models(body))
+    except ValueError:
+        return Probed(False, latency_ms, status, "The answer is not this family's list of models. Is the family right?")
+    return Probed(True, latency_ms, status, None, models)
 
 
-def _complaint(status: int) -> str | None:
-    if status == HTTPStatus.OK:
-        return None
+def _complaint(status: int) -> str:
     if status in (401, 403):
         return f"The provider refused the API key ({status})."
     if status == HTTPStatus.NOT_FOUND:

@@ -20,14 +20,14 @@ from gateway.circuit_store import CircuitBoard, Permit, Refusal
 from gateway.failures import ModelNotFound, UpstreamRejected, for_client, without_secrets
 from gateway.origin import encode_head
 from gateway.outcome import CLIENT_GONE, Outcome
-from gateway.providers.base import Completion, Failure, FailureKind
+from gateway.providers.base import Completion, Failure, FailureKind, Unsupported
 from gateway.records import Decision
 from gateway.routing import Walk, draws_for, in_order
 from gateway.schema import ModelRequest
 from gateway.snapshot import Caller, ModelRoutes, Route
 from gateway.transport import Response, Transport
 from gateway.transport_errors import BadResponse, ConnectTimedOut, ReadTimedOut, TransportError
-from nexus.errors import NexusError
+from nexus.errors import InvalidRequest, NexusError
 
 LONGEST_PAUSE_SECONDS = 5.0  # a retry-after beyond this is not waited for
 REPEAT_SHARE = 0.2  # for each request that asks a provider for the first time so many may ask again, or three in all:
@@ -213,7 +213,12 @@ class _Journey:
         outcome = self.outcome
         outcome.route, outcome.latency_ms, outcome.attempt_started = route, None, time.perf_counter()
         outcome.announce()
-        upstream = route.adapter.build_request(self.request, route.target)
+        try:
+            upstream = route.adapter.build_request(self.request, route.target)
+        except InvalidRequest as refusal:
+            kind = FailureKind.UNSUPPORTED if isinstance(refusal, Unsupported) else FailureKind.REQUEST
+            return Failure(kind, refusal.message, param=refusal.param)
+        outcome.dropped = upstream.dropped
         head = encode_head(b"POST", upstream.path, route.origin, upstream.headers, len(upstream.body))
         first_by = min(self.loop.time() + route.timeout_seconds, self.deadline)
         response: Response | None = None

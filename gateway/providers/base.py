@@ -1,10 +1,10 @@
-"""What every provider family is to the gateway: a record of four pure functions, and the values they exchange.
+"""What every provider family is to the gateway: a record of pure functions, and the values they exchange.
 
 The canonical form is OpenAI's wire format, since that is what clients speak: an adapter turns a parsed request into one
 upstream request, and the upstream's answer back into OpenAI's bytes. Adapters open no sockets and know no Django.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ import msgspec
 
 from billing.pricing import Usage
 from gateway.schema import ModelRequest
+from nexus.errors import InvalidRequest
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -34,12 +35,26 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     path: bytes
     headers: Headers
     body: bytes
+    dropped: tuple[str, ...] = ()  # members of the client's request that the family cannot honour
+
+
+class Unsupported(InvalidRequest):
+    """A family cannot do what the request asks for. Another may: the gateway tries the next candidate first."""
+
+    def __init__(self, param: str, message: str = "") -> None:
+        super().__init__(
+            message
+            or f"The provider that serves this model cannot honour `{param}`. Leave it out, or set `drop_unsupported` "
+            "among the connection's options.",
+            param=param,
+        )
 
 
 class FailureKind(StrEnum):
     """Why an attempt failed, in classes that decide what happens next."""
 
     REQUEST = "bad_request"  # the client's request is at fault: it gets the upstream's words
+    UNSUPPORTED = "unsupported"  # nothing is wrong with it, but this family cannot do it
     AUTH = "auth"  # our credential is at fault: try another connection
     RATE_LIMIT = "rate_limit"
     QUOTA = "quota_exhausted"  # a rate limit that waiting does not cure
@@ -88,7 +103,7 @@ class Failure:
     @property
     def may_repeat(self) -> bool:
         """Whether the same candidate may be asked once more after a pause."""
-        return self.moves_on and self.kind not in (FailureKind.AUTH, FailureKind.QUOTA)
+        return self.moves_on and self.kind not in (FailureKind.AUTH, FailureKind.QUOTA, FailureKind.UNSUPPORTED)
 
     @property
     def fate(self) -> str:
@@ -129,6 +144,13 @@ class StreamDecoder(Protocol):
         ...
 
 
+class ModelsRequest(msgspec.Struct, frozen=True):
+    """One GET that lists a vendor's models: it costs nothing, needs the key, and so tests a connection."""
+
+    path: bytes
+    headers: Headers
+
+
 @dataclass(frozen=True, slots=True)
 class Adapter:
     """One provider family."""
@@ -139,3 +161,5 @@ class Adapter:
     parse_response: Callable[[ModelRequest, bytes], Completion | Failure]
     stream_decoder: Callable[[ModelRequest], StreamDecoder]
     parse_error: Callable[[int, Headers, bytes], Failure]
+    models_request: Callable[[Target], ModelsRequest]
+    parse_models: Callable[[bytes], Sequence[str]]  # the upstream names; raises ValueError

@@ -17,6 +17,7 @@ from gateway.providers.base import (
     Failure,
     FailureKind,
     Headers,
+    ModelsRequest,
     Target,
     UpstreamRequest,
 )
@@ -92,12 +93,13 @@ def build_request(request: ModelRequest, target: Target) -> UpstreamRequest:
 
 
 def _headers(target: Target, *, stream: bool) -> Headers:
-    headers: list[tuple[bytes, bytes]] = [
-        (b"content-type", b"application/json"),
-        (b"accept", b"text/event-stream" if stream else b"application/json"),
-        (b"accept-encoding", b"identity"),
-        (b"user-agent", b"nexus"),
-    ]
+    accept = b"text/event-stream" if stream else b"application/json"
+    return ((b"content-type", b"application/json"), (b"accept", accept), *_identity(target))
+
+
+def _identity(target: Target) -> Headers:
+    """Return the headers that every request to the provider has, its credential among them."""
+    headers: list[tuple[bytes, bytes]] = [(b"accept-encoding", b"identity"), (b"user-agent", b"nexus")]
     if target.api_key:
         headers.append((b"authorization", b"Bearer " + target.api_key.encode()))
     for option, name in (("organization", b"openai-organization"), ("project", b"openai-project")):
@@ -335,4 +337,38 @@ def _error_fields(error: Any) -> tuple[str, str | None, str | None, str | None]:
     return text("message") or "", text("type"), text("param"), text("code")
 
 
-OPENAI = Adapter("openai", "https://api.openai.com/v1", build_request, parse_response, stream_decoder, parse_error)
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+_decode_models = msgspec.json.Decoder(_Models).decode
+
+
+def models_request(target: Target) -> ModelsRequest:
+    """Return the request for the list of models that the key may use."""
+    headers = ((b"accept", b"application/json"), *_identity(target))
+    return ModelsRequest(f"{target.base_path}/models".encode(), headers)
+
+
+def parse_models(body: bytes) -> list[str]:
+    """Return the names in a list of models. Raises ValueError."""
+    try:
+        return [model.id for model in _decode_models(body).data]
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+OPENAI = Adapter(
+    "openai",
+    "https://api.openai.com/v1",
+    build_request,
+    parse_response,
+    stream_decoder,
+    parse_error,
+    models_request,
+    parse_models,
+)

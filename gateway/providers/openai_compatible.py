@@ -3,7 +3,8 @@
 The wire is OpenAI's; the base URL has no default, and a key is optional.
 """
 
-from gateway.providers.base import Adapter
-from gateway.providers.openai import build_request, parse_error, parse_response, stream_decoder
+from dataclasses import replace
 
-OPENAI_COMPATIBLE = Adapter("openai_compatible", "", build_request, parse_response, stream_decoder, parse_error)
+from gateway.providers.openai import OPENAI
+
+OPENAI_COMPATIBLE = replace(OPENAI, family="openai_compatible", default_base_url="")
