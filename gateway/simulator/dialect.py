@@ -61,6 +61,7 @@ class Kind(StrEnum):
     CONTENT = "content"
     FINISH = "finish"
     USAGE = "usage"
+    FINISH_WITH_USAGE = "finish_with_usage"  # both, in the families that say them in one event
     DONE = "done"
     ERROR = "error"
     OTHER = "other"

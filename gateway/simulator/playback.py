@@ -15,6 +15,8 @@ from gateway.simulator.faults import Faults
 COALESCED_BYTES = 16 * 1024
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded", 498: "Invalid Token"}
 _INTERRUPTIONS = ("stall", "reset", "cut")
+_FINISHES = (Kind.FINISH, Kind.FINISH_WITH_USAGE)
+_USAGES = (Kind.USAGE, Kind.FINISH_WITH_USAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +200,9 @@ def _doubled(events: Iterable[Event], faults: Faults, dialect: Dialect) -> Itera
         if position == 1 and "unknown_event" in faults:
             yield Event(Kind.OTHER, dialect.unknown_event)
         yield event
-        if event.kind is Kind.FINISH and "double_finish" in faults:
+        if event.kind in _FINISHES and "double_finish" in faults:
             yield event
-        if event.kind is Kind.USAGE and "usage_twice" in faults:
+        if event.kind in _USAGES and "usage_twice" in faults:
             yield event
 
 

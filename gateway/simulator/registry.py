@@ -1,7 +1,16 @@
 """The families that can be simulated, by name."""
 
+from gateway.simulator.anthropic import ANTHROPIC
 from gateway.simulator.azure_openai import AZURE_OPENAI
 from gateway.simulator.dialect import Dialect
 from gateway.simulator.openai import OPENAI, OPENAI_COMPATIBLE
 
-DIALECTS: dict[str, Dialect] = {dialect.family: dialect for dialect in (OPENAI, OPENAI_COMPATIBLE, AZURE_OPENAI)}
+DIALECTS: dict[str, Dialect] = {
+    dialect.family: dialect
+    for dialect in (
+        OPENAI,
+        OPENAI_COMPATIBLE,
+        ANTHROPIC,
+        AZURE_OPENAI,
+    )
+}
