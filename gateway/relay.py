@@ -219,6 +219,8 @@ class _Journey:
             kind = FailureKind.UNSUPPORTED if isinstance(refusal, Unsupported) else FailureKind.REQUEST
             return Failure(kind, refusal.message, param=refusal.param)
         outcome.dropped = upstream.dropped
+        if route.adapter.sign is not None:
+            upstream = route.adapter.sign(upstream, route.target, host=route.origin.host_header, now=time.time())
         head = encode_head(b"POST", upstream.path, route.origin, upstream.headers, len(upstream.body))
         first_by = min(self.loop.time() + route.timeout_seconds, self.deadline)
         response: Response | None = None

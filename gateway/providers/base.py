@@ -151,6 +151,16 @@ class ModelsRequest(msgspec.Struct, frozen=True):
     headers: Headers
 
 
+class Sign(Protocol):
+    """Signs a built request for the moment at which it is sent, and for the host that it is sent to."""
+
+    def __call__(
+        self, request: UpstreamRequest, target: Target, *, host: bytes, now: float, method: bytes = b"POST"
+    ) -> UpstreamRequest:
+        """Return the signed request; `host` is the Host header, `now` seconds since the epoch."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Adapter:
     """One provider family."""
@@ -163,3 +173,4 @@ class Adapter:
     parse_error: Callable[[int, Headers, bytes], Failure]
     models_request: Callable[[Target], ModelsRequest]
     parse_models: Callable[[bytes], Sequence[str]]  # the upstream names; raises ValueError
+    sign: Sign | None = None  # where the credential is a signature, which needs to know when and where
