@@ -5,6 +5,7 @@ counters show the traffic of the code under test and nothing else.
 """
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -20,10 +21,19 @@ from gateway.simulator.server import Behaviour, Simulator
 class Upstream:
     """A running simulator. `base_url` stays the same over stop() and start()."""
 
-    def __init__(self, family: str = "openai", *, port: int = 0, log_limit: int = 20_000, **behaviour: Any) -> None:
+    def __init__(
+        self,
+        family: str = "openai",
+        *,
+        port: int = 0,
+        log_limit: int = 20_000,
+        tls: ssl.SSLContext | None = None,
+        **behaviour: Any,
+    ) -> None:
         """Take the simulator's behaviour by the names that `Behaviour` has."""
         self.family = family
         self.port = port
+        self._tls = tls
         self._dialect = DIALECTS[family]
         self._simulator = Simulator(self._dialect, Behaviour(log_limit=log_limit, **behaviour))
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -31,7 +41,7 @@ class Upstream:
 
     @property
     def origin(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def base_url(self) -> str:
@@ -53,7 +63,9 @@ class Upstream:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"upstream-{self.family}", daemon=True)
         self._thread.start()
-        starting = asyncio.run_coroutine_threadsafe(self._simulator.start("127.0.0.1", self.port), self._loop)
+        starting = asyncio.run_coroutine_threadsafe(
+            self._simulator.start("127.0.0.1", self.port, tls=self._tls), self._loop
+        )
         self.port = starting.result(10)
 
     def stop(self) -> None:

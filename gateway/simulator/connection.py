@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
             return
         path, _, query = self._url.decode("latin-1").partition("?")
         method = self._parser.get_method().decode()
-        request = Request(method, unquote(path), query, self._headers, b"".join(self._body))
+        request = Request(method, unquote(path), query, self._headers, b"".join(self._body), path)
         self._waiting.append((request, self._parser.should_keep_alive()))
         if self._steps is None:
             self._next()

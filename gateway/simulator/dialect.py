@@ -21,6 +21,7 @@ class Request:
     query: str
     headers: dict[str, str]
     body: bytes
+    raw_path: str = ""  # as it came over the wire: what a signature covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +108,5 @@ class Dialect:
     bad_event: bytes  # an event whose data is not what it should be
     unknown_event: bytes  # an event that no client knows
     keep_alive: bytes  # what the family sends to keep a stream open
+    end_marker: Kind = Kind.DONE  # the event without which a stream is not over
+    binary: bool = False  # events are frames that end in a checksum, not lines of text

@@ -20,7 +20,9 @@ of it), to which higher ones fall. A position that the answer does not reach doe
     cutbytes@120                     the connection closes after byte 120 of the body
     badjson, badjson@3               the body, or event 1 or 3, is not JSON
     badchunk@3                       event 3 is framed as a chunk of no size
-    crlf, comments, split            CRLF line ends; keep-alive comments and blank lines; writes of 1 to 7 bytes
+    bad_crc, bad_crc@3               event 1 or 3 has a wrong checksum, where a stream is binary
+    crlf, comments, split            CRLF line ends; keep-alive comments and blank lines, where a stream is text; writes
+                                     of 1 to 7 bytes
     giant                            a word of 1 MB at the end of the text
     no_usage, usage_twice, double_finish, unknown_event
     close                            connection: close, and it is
@@ -50,6 +52,7 @@ POSITIONS: dict[str, int | None] = {
     "reset": 0,
     "badjson": 1,
     "badchunk": 1,
+    "bad_crc": 1,
 }
 OPTIONS = {"status": frozenset(("retry_after", "retry_after_ms", "retry_after_date"))}
 

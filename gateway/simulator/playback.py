@@ -164,7 +164,7 @@ def _stream(stream: Stream, faults: Faults, dialect: Dialect, pace: Pace, frame:
             return
         if position > 1 and pace.between_events:
             yield Wait(pace.between_events)
-        wire = _faulty_wire(event.wire, faults, dialect)
+        wire = _faulty_wire(event.wire, faults, dialect, position)
         if faults.value("badchunk") == position:
             yield Write(b"no size\r\n" + wire + b"\r\n")
             yield Close()
@@ -195,7 +195,7 @@ def _faulty_events(events: Iterable[Event], faults: Faults, dialect: Dialect) ->
 
 def _doubled(events: Iterable[Event], faults: Faults, dialect: Dialect) -> Iterator[Event]:
     for position, event in enumerate(events):
-        if event.kind is Kind.DONE and "no_done" in faults:
+        if event.kind is dialect.end_marker and "no_done" in faults:
             continue
         if position == 1 and "unknown_event" in faults:
             yield Event(Kind.OTHER, dialect.unknown_event)
@@ -206,11 +206,13 @@ def _doubled(events: Iterable[Event], faults: Faults, dialect: Dialect) -> Itera
             yield event
 
 
-def _faulty_wire(wire: bytes, faults: Faults, dialect: Dialect) -> bytes:
+def _faulty_wire(wire: bytes, faults: Faults, dialect: Dialect, position: int) -> bytes:
+    if dialect.binary and faults.value("bad_crc") == position:
+        wire = wire[:-1] + bytes((wire[-1] ^ 1,))
     if "comments" in faults:
         wire = dialect.keep_alive + wire
-    if "crlf" in faults:
-        wire = wire.replace(b"\n", b"\r\n")
+    if "crlf" in faults and not dialect.binary:
+        wire = wire.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     return wire
 
 

@@ -2,15 +2,15 @@
 
 from gateway.simulator.anthropic import ANTHROPIC
 from gateway.simulator.azure_openai import AZURE_OPENAI
+from gateway.simulator.bedrock import BEDROCK
 from gateway.simulator.dialect import Dialect
 from gateway.simulator.openai import OPENAI, OPENAI_COMPATIBLE
 
-DIALECTS: dict[str, Dialect] = {
-    dialect.family: dialect
-    for dialect in (
-        OPENAI,
-        OPENAI_COMPATIBLE,
-        ANTHROPIC,
-        AZURE_OPENAI,
-    )
-}
+_ALL = (
+    ANTHROPIC,
+    AZURE_OPENAI,
+    BEDROCK,
+    OPENAI,
+    OPENAI_COMPATIBLE,
+)
+DIALECTS: dict[str, Dialect] = {dialect.family: dialect for dialect in _ALL}

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import random
+import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -56,10 +57,10 @@ class Simulator:
 
     # --- its life
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> int:
         """Listen, and return the port. Raises OSError."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self, loop), host, port, backlog=1024)
+        self._server = await loop.create_server(lambda: Connection(self, loop), host, port, backlog=1024, ssl=tls)
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 

@@ -43,7 +43,7 @@ def test_nothing_and_ok_are_no_fault() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("explode", "There is no fault 'explode'. Known: badchunk, "),
+        ("explode", "There is no fault 'explode'. Known: bad_crc, badchunk, "),
         ("status", "'status' needs a number from 400 to 599: status=400"),
         ("status=200", "'status' needs a number from 400 to 599"),
         ("status=abc", "'status' needs a number"),

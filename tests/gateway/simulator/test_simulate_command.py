@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.simulator.registry import DIALECTS
 from tests.gateway.simulator.asking import HELLO
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -68,8 +69,8 @@ def test_it_follows_a_script_and_then_fails_always(tmp_path: Path) -> None:
     ("arguments", "complaint"),
     [
         (
-            ("--family", "anthropic"),
-            "The family 'anthropic' cannot be simulated. Available: openai, openai_compatible.",
+            ("--family", "llama"),
+            f"The family 'llama' cannot be simulated. Available: {', '.join(sorted(DIALECTS))}.",
         ),
         (("--family", "openai", "--script", "/nowhere.json"), "Cannot use /nowhere.json"),
         (("--family", "openai", "--fail-rate", "2"), "'2' is not a rate from 0 to 1"),
