@@ -4,12 +4,14 @@ from gateway.simulator.anthropic import ANTHROPIC
 from gateway.simulator.azure_openai import AZURE_OPENAI
 from gateway.simulator.bedrock import BEDROCK
 from gateway.simulator.dialect import Dialect
+from gateway.simulator.gemini import GEMINI
 from gateway.simulator.openai import OPENAI, OPENAI_COMPATIBLE
 
 _ALL = (
     ANTHROPIC,
     AZURE_OPENAI,
     BEDROCK,
+    GEMINI,
     OPENAI,
     OPENAI_COMPATIBLE,
 )
