@@ -7,6 +7,7 @@ from allauth.core.internal import ratelimit
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
+from django.db import transaction
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -76,8 +77,9 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def login(self, request: HttpRequest, user: User) -> None:
         super().login(request, user)
-        record = session_records.begin(request, user)
-        trail.note(user, "user.signed_in", request=request, changes={"method": [None, record.method]})
+        with transaction.atomic():
+            record = session_records.begin(request, user)
+            trail.note(user, "user.signed_in", request=request, changes={"method": [None, record.method]})
 
     def logout(self, request: HttpRequest) -> None:
         user, record = request.user, session_records.current(request)
@@ -93,13 +95,20 @@ class AccountAdapter(DefaultAccountAdapter):
     def send_notification_mail(
         self, template_prefix: str, user: User, context: dict[str, Any] | None = None, email: str | None = None
     ) -> None:
-        """Tell somebody that the way they sign in was changed, in case it was not them. Never stops the change."""
+        """Tell somebody that the way they sign in was changed, once it is, in case it was not them.
+
+        Never stops the change.
+        """
         what = NOTICES.get(template_prefix, "the way you sign in was changed")
         told = {"what": what, "when": timezone.now(), "ip": self.get_client_ip(self.request)}
-        try:
-            mail.send(user.email, "account_changed", told)
-        except mail.NotSent:
-            return  # logged where it happened
+
+        def send() -> None:
+            try:
+                mail.send(user.email, "account_changed", told)
+            except mail.NotSent:
+                return  # logged where it happened
+
+        transaction.on_commit(send)
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):

@@ -8,6 +8,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
@@ -34,9 +35,10 @@ def profile(request: HttpRequest) -> HttpResponse:
     before = user.name
     form = ProfileForm(request.POST or None, instance=user)
     if request.method == "POST" and form.is_valid():
-        form.save()
-        if user.name != before:
-            trail.note(user, "user.renamed", request=request, changes={"name": [before, user.name]})
+        with transaction.atomic():
+            form.save()
+            if user.name != before:
+                trail.note(user, "user.renamed", request=request, changes={"name": [before, user.name]})
         messages.success(request, "Your profile is saved.")
         return redirect("profile")
     memberships = Membership.objects.filter(user=user).select_related("tenant").order_by("created_at", "id")
@@ -84,9 +86,10 @@ def sessions(request: HttpRequest) -> HttpResponse:
 def end_session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     """End one of one's own sessions. Its browser is signed out at its next request."""
     user = _person(request)
-    if not session_records.end(session_records.of(user).filter(id=session_id)):
-        raise Http404
-    trail.note(user, "user.session_ended", request=request, changes={"session": [str(session_id), None]})
+    with transaction.atomic():
+        if not session_records.end(session_records.of(user).filter(id=session_id)):
+            raise Http404
+        trail.note(user, "user.session_ended", request=request, changes={"session": [str(session_id), None]})
     messages.success(request, "That session is ended.")
     return redirect("sessions")
 
@@ -98,9 +101,10 @@ def end_other_sessions(request: HttpRequest) -> HttpResponse:
     user = _person(request)
     here = session_records.current(request)
     everywhere = session_records.of(user)
-    ended = session_records.end(everywhere.exclude(id=here) if here else everywhere)
-    if ended:
-        trail.note(user, "user.sessions_ended", request=request, changes={"count": [ended, 0]})
+    with transaction.atomic():
+        ended = session_records.end(everywhere.exclude(id=here) if here else everywhere)
+        if ended:
+            trail.note(user, "user.sessions_ended", request=request, changes={"count": [ended, 0]})
     messages.success(request, f"{ended} other session{'' if ended == 1 else 's'} ended.")
     return redirect("sessions")
 

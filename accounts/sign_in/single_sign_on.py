@@ -113,10 +113,10 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
         email = proven_address(sociallogin)
         user = User.objects.filter(email=email).first() if email else None
         if user is not None and user.is_active:
-            sociallogin.connect(request, user)
-            trail.note(
-                user, "user.sign_in_linked", request=request, changes={"provider": [None, settings.NEXUS_OIDC_NAME]}
-            )
+            linked = {"provider": [None, settings.NEXUS_OIDC_NAME]}
+            with transaction.atomic():
+                sociallogin.connect(request, user)
+                trail.note(user, "user.sign_in_linked", request=request, changes=linked)
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         email = proven_address(sociallogin)

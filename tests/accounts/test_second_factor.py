@@ -184,9 +184,12 @@ def test_asking_again_takes_the_password_and_counts(person: Person) -> None:
     assert actions(person).count("user.sign_in_failed") == 5
 
 
-def test_a_mail_that_cannot_be_sent_stops_nothing(person: Person, settings: Any) -> None:
+def test_a_mail_that_cannot_be_sent_stops_nothing(
+    person: Person, settings: Any, django_capture_on_commit_callbacks: Any
+) -> None:
     settings.MAILERS = {"default": {"BACKEND": "django.core.mail.backends.smtp.EmailBackend", "OPTIONS": {"host": "127.0.0.1", "port": 9}}}  # fmt: skip  # noqa: E501
-    add_app(person.browser)
+    with django_capture_on_commit_callbacks(execute=True):
+        add_app(person.browser)
     assert Authenticator.objects.filter(type="totp").exists()
 
 
