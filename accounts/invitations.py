@@ -101,6 +101,18 @@ def deliver(invitation: Invitation, url: str) -> None:
     mail.send(invitation.email, "invitation", context)
 
 
+def send(invitation: Invitation, url: str) -> str:
+    """Send the link; return why the person does not get it by mail, nothing where they do.
+
+    Then whoever invited them has to see the link, this once, to pass it on.
+    """
+    try:
+        deliver(invitation, url)
+    except mail.NotSent:
+        return "The mail server did not take the mail."
+    return "" if settings.EMAIL_URL else "This installation has no mail server: the mail is a file in its data folder."
+
+
 def open_ones(tenant: Tenant) -> QuerySet[Invitation]:
     """Return what is neither accepted nor revoked, also what has run out, the newest first."""
     rows: QuerySet[Invitation] = Invitation.objects.for_tenant(tenant).filter(accepted_at=None, revoked_at=None)
@@ -171,7 +183,7 @@ def link(token: str) -> str:
 
 
 def _locked(invitation_id: UUID, tenant: Tenant) -> Invitation:
-    rows = Invitation.objects.for_tenant(tenant).select_related("tenant").select_for_update(of=("self",))
+    rows = Invitation.objects.for_tenant(tenant).select_related("tenant", "invited_by").select_for_update(of=("self",))
     invitation: Invitation | None = rows.filter(id=invitation_id, accepted_at=None, revoked_at=None).first()
     if invitation is None:
         raise NotFound("There is no such invitation, or it is used or taken back already.")

@@ -14,7 +14,6 @@ from accounts import invitations, services
 from accounts.audit import Actor
 from accounts.models import Invitation, Membership, Role
 from accounts.pages import TenantRequest, tenant_page
-from accounts.sign_in import mail
 from nexus.errors import Conflict, NotFound
 from nexus.http import client_ip, request_id
 from nexus.tenancy import told
@@ -126,13 +125,7 @@ def _member(request: TenantRequest, member_id: UUID) -> Membership:
 
 def _deliver(request: TenantRequest, invitation: Invitation, url: str) -> HttpResponse:
     """Send the link. Where nobody gets it by mail, the admin does: it is shown this once."""
-    fault = ""
-    try:
-        invitations.deliver(invitation, url)
-    except mail.NotSent:
-        fault = "The mail server did not take the mail."
-    if not settings.EMAIL_URL:
-        fault = "This installation has no mail server: the mail is a file in its data folder."
+    fault = invitations.send(invitation, url)
     if not fault:
         messages.success(request, f"{invitation.email} is invited.")
         return _back(request)

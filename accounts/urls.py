@@ -3,7 +3,7 @@
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from accounts import api, audit_pages, member_pages, settings_pages, views
+from accounts import api, api_invitations, audit_pages, member_pages, settings_pages, views
 from accounts.sign_in.urls import entrance, own_account
 
 api_urlpatterns = [
@@ -12,6 +12,9 @@ api_urlpatterns = [
     path("keys/<uuid:key_id>/rotate", api.KeyRotation.as_view(), name="api-key-rotation"),
     path("members", api.MemberList.as_view(), name="api-members"),
     path("members/<uuid:member_id>", api.MemberDetail.as_view(), name="api-member"),
+    path("invitations", api_invitations.InvitationList.as_view(), name="api-invitations"),
+    path("invitations/<uuid:invitation_id>", api_invitations.InvitationDetail.as_view(), name="api-invitation"),
+    path("invitations/<uuid:invitation_id>/resend", api_invitations.InvitationAgain.as_view(), name="api-resend"),
     path("settings", api.TenantSettings.as_view(), name="api-settings"),
     path("audit", api.AuditLog.as_view(), name="api-audit"),
 ]

@@ -13,16 +13,18 @@ from rest_framework.views import APIView
 from accounts.auth import Principal
 from accounts.models import Tenant
 from gateway.board import ProviderCircuit, circuit_board
+from gateway.circuit import Status
 from gateway.models import NAME, Provider
 from gateway.probe import probe
 from gateway.provider_rules import MAX_BASE_URL, MAX_KEY
 from gateway.serializers import (
     ChangedProviderSerializer,
     CircuitListSerializer,
+    CircuitSerializer,
     ProviderSerializer,
     ProviderTestSerializer,
 )
-from gateway.services import create_provider, delete_provider, update_provider
+from gateway.services import MOST_REASON, create_provider, delete_provider, force_circuit, update_provider
 from nexus.errors import NotFound
 from nexus.openapi import page_of
 from nexus.rest import PageQuery, StrictSerializer, paginate, parsed
@@ -136,6 +138,35 @@ class ProviderTest(APIView):
         return Response(
             {"ok": result.ok, "latency_ms": result.latency_ms, "status": result.status, "error": result.error}
         )
+
+
+class CircuitChange(StrictSerializer):
+    """The fields of POST …/circuit."""
+
+    state = serializers.ChoiceField(choices=(Status.OPEN.value, Status.CLOSED.value))
+    reason = serializers.CharField(
+        max_length=MOST_REASON, help_text="Why, for the circuit's timeline and the audit log."
+    )
+
+
+class ProviderCircuitState(APIView):
+    scopes = {"POST": "providers:write"}
+
+    @extend_schema(
+        operation_id="forceCircuit",
+        summary="Open or close a provider's circuit by hand, in all processes",
+        request=CircuitChange,
+        responses=CircuitSerializer,
+    )
+    def post(self, request: Request, provider_id: UUID) -> Response:
+        """An open circuit stays open for its ordinary time, then lets a probe through like any other."""
+        caller = caller_of(request)
+        find_provider(caller.tenant, provider_id)  # before the body: of another tenant's nothing is told
+        given = parsed(CircuitChange, request)
+        to = Status(given["state"])
+        provider = force_circuit(provider_id, caller.tenant, actor=caller.actor, to=to, reason=given["reason"])
+        (circuit,) = circuit_board(caller.tenant, [provider]).circuits
+        return Response(circuit.as_json())
 
 
 class CircuitList(APIView):

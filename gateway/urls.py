@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from gateway.api_providers import CircuitList, ProviderDetail, ProviderList, ProviderTest
+from gateway.api_providers import CircuitList, ProviderCircuitState, ProviderDetail, ProviderList, ProviderTest
 from gateway.api_requests import RequestDetail, RequestList
 from gateway.key_pages import key_detail, key_edit, key_first, key_list, key_new, key_revoke, key_rotate
 from gateway.provider_pages import (
@@ -22,6 +22,7 @@ api_urlpatterns = [
     path("providers", ProviderList.as_view()),
     path("providers/<uuid:provider_id>", ProviderDetail.as_view()),
     path("providers/<uuid:provider_id>/test", ProviderTest.as_view()),
+    path("providers/<uuid:provider_id>/circuit", ProviderCircuitState.as_view()),
     path("circuits", CircuitList.as_view()),
     path("requests", RequestList.as_view()),
     path("requests/<uuid:request_id>", RequestDetail.as_view()),

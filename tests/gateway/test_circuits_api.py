@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client as Browser
 
-from accounts.models import Tenant
+from accounts.models import AuditEvent, Tenant
 from gateway.circuit import Result
 from gateway.circuit_store import CircuitBoard, Permit
 from gateway.models import CircuitEvent, Provider
@@ -151,3 +151,64 @@ def test_a_board_costs_the_same_for_one_and_for_ten(ada: Person, acme: Tenant, d
         make_provider(acme, f"p{number}")
     with django_assert_num_queries(WALL + 5):
         assert len(ada.browser.get("/v1/circuits").json()["data"]) == 10
+
+
+def force(person: Person, provider: Provider, state: str = "open", reason: str = "their status page") -> Any:
+    body = {"state": state, "reason": reason}
+    path = f"/v1/providers/{provider.id}/circuit"
+    return person.browser.post(path, body, content_type="application/json")
+
+
+def test_a_circuit_is_opened_and_closed_by_hand_with_a_reason_that_is_kept(ada: Person, acme: Tenant) -> None:
+    provider = make_provider(acme, "one")
+
+    opened = force(ada, provider)
+    assert opened.status_code == 200
+    assert opened.json() == ada.browser.get("/v1/circuits").json()["data"][0]
+    assert (opened.json()["state"], opened.json()["last_transition"]["reason"]) == (
+        "open",
+        "opened by ada@acme.example: their status page",
+    )
+    assert force(ada, provider, "closed", "it is over").json()["state"] == "closed"
+    rows = AuditEvent.objects.for_tenant(acme).order_by("created_at", "id").values_list("action", "changes")
+    assert list(rows) == [
+        ("provider.circuit_opened", {"reason": ["", "their status page"]}),
+        ("provider.circuit_closed", {"reason": ["", "it is over"]}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"state": "half_open", "reason": "why not"}, "state"),
+        ({"state": "open"}, "reason"),
+        ({"state": "open", "reason": " "}, "reason"),
+        ({"state": "open", "reason": "x" * 1000}, "reason"),
+    ],
+)
+def test_a_circuit_is_not_changed_without_a_state_and_a_reason(
+    ada: Person, acme: Tenant, body: dict[str, str], param: str
+) -> None:
+    provider = make_provider(acme, "one")
+    answer = ada.browser.post(f"/v1/providers/{provider.id}/circuit", body, content_type="application/json")
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert ada.browser.get("/v1/circuits").json()["data"][0]["state"] == "closed"
+    assert not AuditEvent.objects.exists()
+
+
+def test_a_circuit_is_changed_by_admins_of_its_tenant_alone(
+    ada: Person, dev: Person, vera: Person, gus: Person, acme: Tenant
+) -> None:
+    provider = make_provider(acme, "one")
+    assert [force(each, provider).status_code for each in (dev, vera, gus)] == [403, 403, 404]
+    assert ada.browser.get("/v1/circuits").json()["data"][0]["state"] == "closed"
+
+
+def test_without_redis_no_circuit_is_changed_and_nothing_is_written_down(
+    ada: Person, acme: Tenant, settings: Any
+) -> None:
+    provider = make_provider(acme, "one")
+    settings.REDIS_URL = "redis://127.0.0.1:9/0"
+    answer = force(ada, provider)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "CIRCUITS_UNAVAILABLE")
+    assert not AuditEvent.objects.exists()

@@ -158,6 +158,11 @@ def test_every_operation_of_the_management_api_answers_as_described(
     api("GET", "/v1/members")
     api("PATCH", "/v1/members/{member_id}", {"role": "developer"}, member_id=member["id"])
     api("DELETE", "/v1/members/{member_id}", status=204, member_id=member["id"])
+    place = {"email": f"new@{routed.tenant.slug}.example", "role": "viewer"}
+    invited = api("POST", "/v1/invitations", place, status=201)
+    api("GET", "/v1/invitations")
+    api("POST", "/v1/invitations/{invitation_id}/resend", invitation_id=invited["id"])
+    api("DELETE", "/v1/invitations/{invitation_id}", status=204, invitation_id=invited["id"])
     provider = {"name": "second", "family": "openai", "base_url": upstream.base_url, "models": {"a": "gpt-4o"}}
     made = api("POST", "/v1/providers", {**provider, "api_key": "sk-another-one-entirely"}, status=201)
     api("GET", "/v1/providers")
@@ -165,6 +170,8 @@ def test_every_operation_of_the_management_api_answers_as_described(
     changed = api("PATCH", "/v1/providers/{provider_id}", {"base_url": f"{upstream.origin}/v2"}, provider_id=made["id"])
     assert changed["warnings"]
     api("POST", "/v1/providers/{provider_id}/test", provider_id=made["id"])
+    by_hand = {"state": "open", "reason": "a drill"}
+    api("POST", "/v1/providers/{provider_id}/circuit", by_hand, provider_id=made["id"])
     api("DELETE", "/v1/providers/{provider_id}", status=204, provider_id=made["id"])
     api("GET", "/v1/circuits")
     api("GET", "/v1/settings")
