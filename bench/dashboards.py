@@ -68,7 +68,18 @@ def _paths(tenant: Tenant, client: Client) -> Iterator[tuple[str, str, str]]:
     to_middle = {"to": row.created_at.isoformat()}
     cursor = client.get(f"/v1/requests?{urlencode(to_middle)}").json()["next_cursor"]
     in_the_middle = urlencode({**to_middle, "cursor": cursor})
-    yield "overview", f"/t/{tenant.slug}/", "/t/{slug}/"
+    for name, path in (
+        ("overview", ""),
+        ("requests", "requests/"),
+        ("requests of a month", "requests/?range=30d"),
+        ("requests of a month that failed", "requests/?range=30d&status_class=5xx"),
+        ("requests of a model that nobody asked for", "requests/?range=30d&model=none"),
+        ("providers", "providers/"),
+        ("keys", "keys/"),
+        ("members", "members/"),
+        ("audit log", "audit/"),
+    ):
+        yield name, f"/t/{tenant.slug}/{path}", f"/t/{{slug}}/{path}"
     yield "the newest 50", "/v1/requests", "/v1/requests"
     yield "a page in the middle of the month", f"/v1/requests?{in_the_middle}", "/v1/requests?to&cursor"
     for name, query in (

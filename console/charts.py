@@ -69,10 +69,8 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A bar that is a link."""
+    """A bar that is a link, and says its numbers: the bars of such a chart are its table."""
 
-    x: float
-    width: float
     url: str
     label: str
 
@@ -158,7 +156,10 @@ def lines(frame: Frame, series: Sequence[Series], *, title: str, summary: str, f
 
 
 def histogram(frame: Frame, series: Sequence[Series], *, title: str, summary: str) -> Chart:
-    """Return a low strip of bars without lines behind them, as it stands above a list that it filters."""
+    """Return a low strip of bars without lines behind them, as it stands above a list that it filters.
+
+    Each bar is one element, a link that says its numbers, so that the strip weighs little beside its list.
+    """
     made = stacked_bars(frame, series, title=title, summary=summary)
     return Chart(**{name: getattr(made, name) for name in made.__dataclass_fields__} | {"kind": "histogram"})
 
@@ -214,7 +215,7 @@ def _chart(
         ),
         rows=tuple(_rows(frame, series)),
         flags=tuple(_flag(marker, frame) for marker in frame.markers if frame.since <= marker.at < frame.until),
-        hits=tuple(_hits(frame)),
+        hits=tuple(_hits(frame, series)),
         empty=not any(value for each in series for value in each.values),
     )
 
@@ -237,15 +238,15 @@ def _flag(marker: Marker, frame: Frame) -> Flag:
     return Flag(at, marker.label, marker.tone, box_x=-width - 7 if at > 40 else 7, box_width=width)
 
 
-def _hits(frame: Frame) -> list[Hit]:
+def _hits(frame: Frame, series: Sequence[Series]) -> list[Hit]:
     if not frame.links:
         return []
-    share = 100.0 / len(frame.buckets)
-    labels = [row.label for row in _rows(frame, ())]
-    return [
-        Hit(round(index * share, 3), round(share, 3), url, label)
-        for index, (url, label) in enumerate(zip(frame.links, labels, strict=True))
-    ]
+    names = [each.name.lower() for each in series]
+
+    def told(row: Row) -> str:
+        return f"{row.label}: " + ", ".join(f"{cell} {name}" for cell, name in zip(row.cells, names, strict=True))
+
+    return [Hit(url, told(row)) for url, row in zip(frame.links, _rows(frame, series), strict=True)]
 
 
 def _bar(x: float, step: float, bottom: float, top: float) -> str:

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
@@ -31,9 +32,12 @@ def choose_theme(request: HttpRequest) -> HttpResponse:
 @require_safe
 def kit(request: HttpRequest, name: str = "components") -> HttpResponse:
     """Show a page of the UI kit. Only in development: elsewhere there is no such address."""
-    if not settings.DEBUG or name not in (*ui_kit.PAGES, "toast"):
+    if not settings.DEBUG or name not in (*ui_kit.PAGES, "toast", "failure"):
         raise Http404
     if name == "toast":
         messages.success(request, "Key “CI pipeline” is revoked.")
         return HttpResponse(status=204)
+    if name == "failure":
+        messages.error(request, "Key “CI pipeline” could not be revoked.")
+        return HttpResponseRedirect(reverse("ui-kit"))
     return render(request, f"ui_kit/{name}.html", ui_kit.context(name, request.GET))

@@ -11,6 +11,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from accounts.models import Tenant
+from console.navigation import NavBadge
 from gateway.circuit import OPEN_SECONDS, Circuit, Status
 from gateway.circuit_store import read_states
 from gateway.models import CircuitEvent, Provider
@@ -93,6 +94,20 @@ def circuit_board(tenant: Tenant, providers: Iterable[Provider]) -> Board:
     return Board(
         "redis", tuple(_from_shared(provider, shared[provider.id], latest.get(provider.id)) for provider in listed)
     )
+
+
+def open_badge(tenant: Tenant) -> NavBadge | None:
+    """Say in the sidebar how many circuits are open. One query and one round trip to Redis.
+
+    Nothing while Redis does not answer: Overview and Providers tell what is known then.
+    """
+    ids = Provider.objects.for_tenant(tenant).filter(enabled=True).values_list("id", flat=True)
+    try:
+        states = read_states(sync_client(settings.REDIS_URL), ids)
+    except RedisError:
+        return None
+    number = sum(circuit.status is Status.OPEN for circuit in states.values())
+    return NavBadge(f"{number} open", "bad") if number else None
 
 
 def _latest_transitions(tenant: Tenant, ids: list[UUID]) -> dict[UUID, Transition]:

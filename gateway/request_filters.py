@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from django.http import QueryDict
@@ -11,7 +12,7 @@ from accounts.models import ApiKey, Tenant
 from console.formats import duration
 from console.time_range import TimeRange
 from gateway.api_requests import RequestFilter
-from gateway.models import ModelRoute, Provider
+from gateway.models import ModelRoute
 from gateway.request_search import Search, search_of
 from nexus.queries import with_changes
 
@@ -73,8 +74,10 @@ def read(query: QueryDict) -> Filters:
     return Filters({name: value for name, value in reader.validated_data.items() if name in asked}, tuple(notices))
 
 
-def chips(tenant: Tenant, filters: Filters, query: QueryDict, *, keys: bool) -> Iterator[Chip]:
-    """Yield a chip for each filter. Three queries at most: providers, models, keys."""
+def chips(
+    tenant: Tenant, filters: Filters, query: QueryDict, *, keys: bool, providers: Mapping[str, str]
+) -> Iterator[Chip]:
+    """Yield a chip for each filter. Two queries at most: models, keys. `providers` are names by ids."""
     given = filters.given
 
     def chip(name: str, label: str, value: str, choices: Mapping[str, str]) -> Chip:
@@ -88,10 +91,9 @@ def chips(tenant: Tenant, filters: Filters, query: QueryDict, *, keys: bool) -> 
         yield chip("status", "Status", str(status), {})
     else:
         yield chip("status_class", "Status", _STATUS_WORDS.get(str(status), ""), _STATUS_WORDS)
-    providers = Provider.objects.for_tenant(tenant).order_by("name", "id").values_list("id", "name")[:_MOST_CHOICES]
-    names = {str(id_): name for id_, name in providers}
     wanted = str(given.get("provider_id", ""))
-    yield chip("provider_id", "Provider", names.get(wanted, wanted[:8]), names)
+    offered = dict(islice(providers.items(), _MOST_CHOICES))
+    yield chip("provider_id", "Provider", providers.get(wanted, wanted[:8]), offered)
     models = ModelRoute.objects.for_tenant(tenant).order_by("public_name").values_list("public_name", flat=True)
     yield chip("model", "Model", given.get("model", ""), {each: each for each in models.distinct()[:_MOST_CHOICES]})
     if keys:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from accounts.models import ApiKey, Tenant
+from console.formats import thousands
 from gateway.models import Provider, RequestLog
 
 _FATES: Mapping[str, str] = {
@@ -55,13 +56,20 @@ class RequestLine:
     row: RequestLog
     attempts: tuple[Attempt, ...]
     took_ms: int | None
+    tokens: str  # "1,204 / 318", empty for a request that has none
     cost: str
     key: str = ""
     share: int = 0
 
     @property
-    def failed_over(self) -> bool:
-        return len(self.attempts) > 1
+    def id(self) -> str:
+        return str(self.row.id)
+
+    @property
+    def plain_route(self) -> str:
+        """The one provider that was asked and answered; empty for any other way that a request can go."""
+        only = self.attempts[0] if len(self.attempts) == 1 else None
+        return only.provider if only and only.fate == "200" else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +80,22 @@ class Names:
     keys: Mapping[UUID, str]
 
 
-def names_of(tenant: Tenant, rows: Iterable[RequestLog], *, keys: bool) -> Names:
-    """Return the names that some rows need; the keys' only to whoever may see keys. Two queries at most."""
-    providers = Provider.objects.for_tenant(tenant).values_list("id", "name")
+def provider_names(tenant: Tenant) -> dict[str, str]:
+    """Return the names of a tenant's providers by their ids as text, in the order of the names. One query."""
+    providers = Provider.objects.for_tenant(tenant).order_by("name", "id").values_list("id", "name")
+    return {str(id_): name for id_, name in providers}
+
+
+def names_of(
+    tenant: Tenant, rows: Iterable[RequestLog], *, keys: bool, providers: Mapping[str, str] | None = None
+) -> Names:
+    """Return the names that some rows need; the keys' only to whoever may see keys.
+
+    Two queries at most; one with `providers`, whose names are known already.
+    """
     used = {row.key_id for row in rows if row.key_id} if keys else set()
     found = ApiKey.objects.for_tenant(tenant).filter(id__in=used).values_list("id", "prefix") if used else ()
-    return Names({str(id_): name for id_, name in providers}, dict(found))
+    return Names(provider_names(tenant) if providers is None else providers, dict(found))
 
 
 def lines_of(rows: Sequence[RequestLog], names: Names) -> list[RequestLine]:
@@ -104,6 +122,13 @@ def cost_of(row: RequestLog) -> str:
     return "no price" if row.unpriced else ""
 
 
+def tokens_of(row: RequestLog) -> str:
+    """Return the tokens in and out in words, with a sign where they are estimated."""
+    if row.input_tokens is None:
+        return ""
+    return f"{'~' if row.usage_estimated else ''}{thousands(row.input_tokens)} / {thousands(row.output_tokens)}"
+
+
 def ending_of(row: RequestLog) -> str:
     """Return in a sentence how the routing ended, empty for a request that was never routed."""
     return _ENDS.get((row.decision or {}).get("ended", "answered"), "") if row.decision else ""
@@ -115,6 +140,7 @@ def _line(row: RequestLog, names: Names, longest: int) -> RequestLine:
         row=row,
         attempts=attempts_of(row, names),
         took_ms=took,
+        tokens=tokens_of(row),
         cost=cost_of(row),
         key=names.keys.get(row.key_id, "") if row.key_id else "",
         share=min(100, round(100 * (took or 0) / longest)),

@@ -20,7 +20,7 @@ from gateway.api_requests import attempts_text, csv_response, find_request
 from gateway.examples import curl
 from gateway.models import RequestLog
 from gateway.request_filters import changed, chips, read
-from gateway.request_lines import attempts_of, ending_of, lines_of, names_of
+from gateway.request_lines import attempts_of, ending_of, lines_of, names_of, provider_names
 from gateway.request_search import BUDGET, LOOK_BACK, Search, find, just_newer, newer_than
 from gateway.traffic import BUDGET as COUNTED
 from gateway.traffic import Counts, count_requests, covered
@@ -30,7 +30,7 @@ from nexus.ids import time_of
 from nexus.queries import with_changes
 from nexus.rest import Place
 
-PAGE = 50  # rows
+PAGE = 40  # rows: with what is beside them, fewer than 1,500 elements
 NEIGHBOURS_BUDGET = 2_000  # rows that are looked through for the request before and after one
 
 
@@ -46,16 +46,18 @@ def request_list(request: TenantRequest) -> HttpResponseBase:
         return _arrived(request, search)
     place = Place.read(request.GET["cursor"]) if request.GET.get("cursor") else None
     asked = request.GET.get("q", "").strip()
+    providers = provider_names(request.tenant)
     context = {
         **_frame(request),
-        **_rows(request, search, place, asked),
+        **_rows(request, search, place, asked, providers),
         "range": span,
         "range_label": span.label(timezone.get_current_timezone()),
         "presets": PRESETS,
         "filters": filters,
-        "chips": list(chips(request.tenant, filters, request.GET, keys="keys:read" in request.scopes)),
+        "chips": list(chips(request.tenant, filters, request.GET, keys=_sees_keys(request), providers=providers)),
         "asked": asked,
         "live": _may_be_live(span, place, asked) and request.GET.get("live") == "1",
+        "page_size": PAGE,
         "may_be_live": _may_be_live(span, place, asked),
         "csv_query": changed(request.GET, format="csv", live=None),
         "live_query": changed(request.GET, live=None if request.GET.get("live") == "1" else "1"),
@@ -67,7 +69,7 @@ def request_list(request: TenantRequest) -> HttpResponseBase:
     if context["rows"] == [] and not filters.any and not asked:
         context |= _first_steps(request)
     if opened := request.GET.get("open"):
-        context |= _drawer(request, _identifier(opened), search)
+        context |= _drawer(request, _identifier(opened), search, providers)
     return page(request, "gateway/requests.html", context)
 
 
@@ -115,14 +117,16 @@ def _may_be_live(span: TimeRange, place: Place | None, asked: str) -> bool:
     return bool(span.preset) and place is None and not asked
 
 
-def _rows(request: TenantRequest, search: Search, place: Place | None, asked: str) -> dict[str, Any]:
-    """Return the page's rows, and where the next one begins. Four queries at most."""
+def _rows(
+    request: TenantRequest, search: Search, place: Place | None, asked: str, providers: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the page's rows, and where the next one begins. Three queries at most."""
     if asked:
         rows, further, reached = _by_id(request.tenant, asked), None, None
     else:
         found = find(request.tenant, search, limit=PAGE, after=place)
         rows, further, reached = found.rows, found.further, found.reached
-    names = names_of(request.tenant, rows, keys=_sees_keys(request))
+    names = names_of(request.tenant, rows, keys=_sees_keys(request), providers=providers)
     return {
         "rows": lines_of(rows, names),
         "next_url": with_changes(request.GET, open=None, live=None, cursor=further.cursor) if further else "",
@@ -198,12 +202,14 @@ def _first_steps(request: TenantRequest) -> dict[str, Any]:
     return {"ever": ever, "example": "" if ever else curl(request, request.tenant)}
 
 
-def _drawer(request: TenantRequest, request_id: UUID | None, search: Search) -> dict[str, Any]:
+def _drawer(
+    request: TenantRequest, request_id: UUID | None, search: Search, providers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return what is told of one request. Raises NotFound. Five queries at most."""
     if request_id is None:
         raise NotFound("There is no such request.")
     row = find_request(request.tenant, request_id)
-    names = names_of(request.tenant, [row], keys=_sees_keys(request))
+    names = names_of(request.tenant, [row], keys=_sees_keys(request), providers=providers)
     place = Place.of(row)
     newer = just_newer(request.tenant, search, place, budget=NEIGHBOURS_BUDGET)
     older = next(iter(find(request.tenant, search, limit=1, after=place, budget=NEIGHBOURS_BUDGET).rows), None)

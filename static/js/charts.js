@@ -1,4 +1,4 @@
-// Shows a chart's numbers under the pointer. They come from its own table, so they are in the page once.
+// Shows a chart's numbers under the pointer. They come from its own table or its bars, so they are in the page once.
 const put = (parent, tag, text) => {
   const made = document.createElement(tag);
   if (text !== undefined) made.textContent = text;
@@ -8,7 +8,7 @@ const put = (parent, tag, text) => {
 
 function show(figure, event) {
   const box = figure.querySelector(".area-box");
-  const rows = figure.querySelectorAll(".as-table tbody tr");
+  const rows = figure.querySelectorAll(".hits a, .as-table tbody tr");
   if (!rows.length) return;
   const frame = box.getBoundingClientRect();
   const share = (event.clientX - frame.left) / frame.width;
@@ -30,6 +30,12 @@ function show(figure, event) {
 function fill(tip, figure, row, index) {
   tip.dataset.index = index;
   tip.replaceChildren();
+  if (!row.cells) { // a bar: "14:00: 312 answered, 4 failed"
+    const [when, ...told] = row.ariaLabel.split(": ");
+    put(tip, "b", when);
+    for (const each of told.join(": ").split(", ")) put(put(tip, "div"), "span", each);
+    return;
+  }
   put(tip, "b", row.cells[0].textContent);
   const heads = [...figure.querySelectorAll(".as-table thead th")];
   for (let at = heads.length - 1; at > 0; at -= 1) { // as they stand on one another

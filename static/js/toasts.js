@@ -4,6 +4,7 @@ import { HTMX, on } from "./events.js";
 const STAY = 6000; // milliseconds
 
 function arm(toast) {
+  if (toast.classList.contains("error")) return; // stays until it is dismissed
   let timer = setTimeout(() => toast.remove(), STAY);
   const hold = () => clearTimeout(timer);
   const release = () => { hold(); timer = setTimeout(() => toast.remove(), STAY); };

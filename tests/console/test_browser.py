@@ -303,6 +303,20 @@ def test_a_message_of_the_server_appears_as_a_toast_and_can_be_dismissed(console
     expect(toast).to_have_count(0)
 
 
+def test_an_error_stays_until_it_is_dismissed_and_anything_else_goes_by_itself(console: Console, page: Page) -> None:
+    page.clock.install()
+    page.goto(f"{console.kit.base_url}/ui-kit/")
+    page.get_by_role("link", name="Show a failure").click()
+    page.get_by_role("button", name="Show a toast").click()
+    expect(page.locator("#toasts [data-toast]")).to_have_count(1)
+    page.clock.fast_forward(60_000)  # milliseconds
+    expect(page.locator("#toasts [data-toast]")).to_have_count(0)
+    error = page.get_by_role("alert").locator("[data-toast]")
+    expect(error).to_contain_text("Key “CI pipeline” could not be revoked.")
+    error.get_by_role("button", name="Dismiss").click()
+    expect(error).to_have_count(0)
+
+
 def test_a_chart_tells_its_numbers_under_the_pointer(console: Console, page: Page) -> None:
     page.goto(f"{console.kit.base_url}/ui-kit/overview/")
     plot = page.locator("#traffic .area-box")

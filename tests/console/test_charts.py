@@ -87,7 +87,8 @@ def test_the_largest_keep_their_colours_by_name_and_the_rest_is_summed() -> None
 def test_a_histogram_leads_to_each_of_its_bars() -> None:
     made = charts.histogram(frame(2, links=["?a", "?b"]), [Series("a", [1, 2])], title="t", summary="s")
     page = render_to_string("ui/chart.html", {"chart": made, "id": "x"})
-    assert re.findall(r'<a href="([^"]+)" aria-label="([^"]+)"', page) == [("?a", "12:00"), ("?b", "13:00")]
+    assert re.findall(r'<a href="([^"]+)" aria-label="([^"]+)"', page) == [("?a", "12:00: 1 a"), ("?b", "13:00: 2 a")]
+    assert "<table" not in page  # its bars say their numbers
 
 
 def test_what_is_drawn_needs_no_style_and_escapes_names() -> None:

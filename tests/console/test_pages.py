@@ -243,6 +243,14 @@ def test_pages_are_in_the_zone_of_the_browser(ada: Person) -> None:
     assert '<p class="hint">UTC</p>' in ada.browser.get("/t/acme/").content.decode()
 
 
+def test_an_error_is_a_toast_of_the_next_page_and_interrupts(ada: Person, settings: Any) -> None:
+    settings.DEBUG = True
+    page = ada.browser.get("/ui-kit/failure/", follow=True).content.decode()
+    polite, _, alerts = page.partition('id="alerts" role="alert"')
+    assert "could not be revoked" in alerts.partition("</div>\n</div>")[0]
+    assert "could not be revoked" not in polite
+
+
 def test_a_message_becomes_a_toast_for_htmx_and_waits_for_the_next_page_otherwise(ada: Person, settings: Any) -> None:
     settings.DEBUG = True
     settings.MESSAGE_LEVEL = constants.DEBUG

@@ -218,10 +218,10 @@ def test_pages_follow_each_other_and_cost_the_same(
 ) -> None:
     monkeypatch.setattr(key_pages, "PAGE", 3)
     keys = [made(acme, ada, name=f"k{number}") for number in range(1)]
-    with django_assert_num_queries(WALL + 5):  # session, user, memberships; keys with their makers, uses
+    with django_assert_num_queries(WALL + 6):  # session, user, memberships; keys, uses; the sidebar's circuits
         ada.browser.get(LIST)
     keys += [made(acme, ada, name=f"k{number}") for number in range(1, 5)]
-    with django_assert_num_queries(WALL + 5):
+    with django_assert_num_queries(WALL + 6):
         page = ada.browser.get(LIST).content.decode()
     following = re.search(r'href="(\?cursor=[^"]+)" rel="next"', page)
     assert following is not None

@@ -97,7 +97,7 @@ def test_it_tells_a_failover_and_a_missing_price(ada: Person, acme: Tenant) -> N
     page = ada.browser.get(ACME)
     text = text_of(page)
 
-    assert "openai 503 openai_compatible 2 200 412 ms ~31 / 7 no price" in text
+    assert "openai 503 → openai_compatible 2 200 412 ms ~31 / 7 no price" in text
     assert "502 server_error" in text
     assert "$0.000123" in text
 
@@ -305,8 +305,8 @@ def test_it_costs_the_same_with_one_row_and_with_twenty(
             make_request(acme)
         for person in (ada, vera):
             # session, user, memberships; providers, latest events, now; requests, names; the range's reach, sums,
-            # openings, time before, spend
-            with django_assert_num_queries(WALL + 13):
+            # openings, time before, spend; the sidebar's circuits
+            with django_assert_num_queries(WALL + 14):
                 person.browser.get(ACME)
             with django_assert_num_queries(WALL + 6):  # session, user, membership; providers, latest events, now
                 person.browser.get(ACME, headers={"hx-request": "true"})

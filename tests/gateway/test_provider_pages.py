@@ -242,5 +242,32 @@ def test_it_costs_the_same_with_one_provider_and_with_twenty(
     for rows in (1, 19):
         for number in range(rows):
             make_provider(acme, f"p{rows}-{number}")
-        with django_assert_num_queries(WALL + 6):  # session, user, memberships; providers, events, attempts
+        with django_assert_num_queries(
+            WALL + 7
+        ):  # session, user, memberships; providers, events, attempts; the sidebar
             ada.browser.get(LIST)
+
+
+def test_the_sidebar_says_on_every_page_how_many_circuits_are_open(ada: Person, gus: Person, acme: Tenant) -> None:
+    def badge(person: Person, path: str) -> str:
+        page = person.browser.get(path).content.decode()
+        found = re.search(r'<span>Providers</span><span class="n bad">([^<]+)</span>', page)
+        return found[1] if found else ""
+
+    primary, backup = connect(ada), connect(ada, name="Backup")
+    assert badge(ada, "/t/acme/keys/") == ""
+    for each in (primary, backup):
+        ada.browser.post(f"{LIST}{each.id}/circuit/", {"state": "open", "reason": "maintenance"})
+    assert [badge(ada, path) for path in ("/t/acme/", "/t/acme/keys/", LIST)] == ["2 open"] * 3
+    assert badge(gus, "/t/globex/") == ""  # another tenant's circuits are its own
+    ada.browser.post(f"{LIST}{backup.id}/switch/", {"enabled": "0"})
+    assert badge(ada, LIST) == "1 open"  # one that is disabled on purpose is no trouble
+    ada.browser.post(f"{LIST}{primary.id}/circuit/", {"state": "closed", "reason": "done"})
+    assert badge(ada, LIST) == ""
+
+
+def test_a_page_opens_without_the_badge_while_redis_is_away(ada: Person, settings: Any) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:9/0"
+    answer = ada.browser.get("/t/acme/keys/")
+    assert answer.status_code == 200
+    assert "<span>Providers</span></a>" in answer.content.decode()

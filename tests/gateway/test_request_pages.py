@@ -209,7 +209,7 @@ def test_the_histogram_counts_what_matches_and_its_bars_lead_there(ada: Person, 
     page = ada.browser.get(f"{LIST}?range=6h").content.decode()
     assert "4 requests, 1 of them failed" in page
     assert "1 requests, 1 of them failed" in ada.browser.get(f"{LIST}?range=6h&status_class=5xx").content.decode()
-    links = re.findall(r'<a href="(\?from=[^"]+)" aria-label="[^"]*" tabindex="-1"><rect class="hit"', page)
+    links = re.findall(r'<a href="(\?from=[^"]+)" aria-label="[^"]* answered, [^"]*" tabindex="-1"></a>', page)
     assert sum(len(shown(ada, unescape(link))) for link in links) == 4
 
 
@@ -231,8 +231,8 @@ def test_it_costs_the_same_with_one_row_and_with_fifty(
     for rows in (1, 49):
         for number in range(rows):
             row = make_request(acme, minutes_ago=number + 2, key_id=key_id, provider_id=provider.id)
-        # session, user, memberships; rows, providers' names, keys' prefixes; chips: providers, models, keys;
-        # histogram: its reach, its counts
+        # session, user, memberships; providers' names, rows, keys' prefixes; chips: models, keys;
+        # histogram: its reach, its counts; the sidebar's circuits
         with django_assert_num_queries(WALL + 11):
             ada.browser.get(LIST)
         first = RequestLog.objects.order_by("-created_at").first()
