@@ -16,7 +16,7 @@ FAMILY_WORDS: Mapping[str, str] = {
     "mistral": "Mistral",
     "cohere": "Cohere",
 }
-_TEXT_OPTIONS = ("organization", "project")  # the others a family may have are kept as they are
+_TEXT_OPTIONS = ("organization", "project", "anthropic_version")  # the others a family may have are kept as they are
 _SEPARATOR = "="
 
 

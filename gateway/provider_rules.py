@@ -26,8 +26,10 @@ _SHOWN_FROM = 12  # a shorter key would be half told by its last four characters
 _TEXT_OPTIONS: Mapping[str, frozenset[str]] = {
     "openai": frozenset(("organization", "project")),
     "openai_compatible": frozenset(),
+    "anthropic": frozenset(("anthropic_version",)),
 }
 _PRINTABLE = re.compile(r"[\x21-\x7e]*\Z")  # what may stand in a header without ending it
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _NUMBER = re.compile(r"(0x[0-9a-f]+|[0-9]+)\Z")
 
 
@@ -96,6 +98,8 @@ def checked_options(family: str, options: Mapping[str, Any]) -> dict[str, Any]:
                 raise InvalidRequest(
                     f"{name} must be a string of printable ASCII characters without spaces.", param=f"options.{name}"
                 )
+            if name == "anthropic_version" and not _DATE.match(value):
+                raise InvalidRequest(f"{name} must be a date, as in 2023-06-01.", param=f"options.{name}")
         else:
             known = ", ".join(sorted({*texts, "drop_unsupported"}))
             raise InvalidRequest(f"The family {family} has no such option. It has: {known}.", param="options")

@@ -38,9 +38,10 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A piece of text; never empty."""
+    """A piece of text; never empty. `cache_control` is Anthropic's mark for the end of what it shall remember."""
 
     text: str
+    cache_control: dict[str, Any] | None = None
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -49,6 +50,7 @@ class Image(msgspec.Struct, frozen=True):
     url: str = ""
     media_type: str = ""
     data: str = ""
+    cache_control: dict[str, Any] | None = None
 
 
 Part = Text | Image
@@ -173,6 +175,7 @@ class _Part(msgspec.Struct):
     text: str | None = None
     refusal: str | None = None
     image_url: _Url | str | None = None
+    cache_control: dict[str, Any] | None = None
 
 
 class _CalledFunction(msgspec.Struct):
@@ -318,11 +321,12 @@ def _message(read: _Message, at: int) -> Message:
 def _part(read: _Part, where: str) -> Part | None:
     match read.type:
         case "text":
-            return Text(read.text) if read.text else None
+            return Text(read.text, read.cache_control) if read.text else None
         case "refusal":
             return Text(read.refusal) if read.refusal else None
         case "image_url" if read.image_url is not None:
-            return _image(read.image_url if isinstance(read.image_url, str) else read.image_url.url, where)
+            image = _image(read.image_url if isinstance(read.image_url, str) else read.image_url.url, where)
+            return msgspec.structs.replace(image, cache_control=read.cache_control) if read.cache_control else image
         case "image_url":
             raise InvalidRequest("An image must have an `image_url`.", param=where)
     raise Unsupported(where, f"This provider cannot take content of the type `{read.type}`.")

@@ -2,8 +2,16 @@
 
 from collections.abc import Mapping
 
+from gateway.providers.anthropic import ANTHROPIC
 from gateway.providers.base import Adapter
 from gateway.providers.openai import OPENAI
 from gateway.providers.openai_compatible import OPENAI_COMPATIBLE
 
-FAMILIES: Mapping[str, Adapter] = {adapter.family: adapter for adapter in (OPENAI, OPENAI_COMPATIBLE)}
+FAMILIES: Mapping[str, Adapter] = {
+    adapter.family: adapter
+    for adapter in (
+        OPENAI,
+        OPENAI_COMPATIBLE,
+        ANTHROPIC,
+    )
+}

@@ -20,6 +20,7 @@ from nexus.encryption import Cipher
 from nexus.redis_clients import sync_client
 from tests.conftest import Person
 from tests.database import WALL
+from tests.upstream import Upstream
 
 pytestmark = pytest.mark.django_db
 CANARY = "sk-canary-7f3a9c51d2e84b06"
@@ -162,6 +163,8 @@ def test_nobody_signed_in_is_refused(db: None) -> None:
         ({"options": {"drop_unsupported": "yes"}}, "options.drop_unsupported"),
         ({"options": {"organization": "org\r\nx-evil: 1"}}, "options.organization"),
         ({"family": "openai_compatible", "options": {"organization": "org"}}, "options"),
+        ({"family": "anthropic", "options": {"anthropic_version": "latest"}}, "options.anthropic_version"),
+        ({"family": "anthropic", "options": {"organization": "org"}}, "options"),
     ],
 )
 def test_it_refuses_what_it_does_not_understand_and_names_it(ada: Person, fields: dict[str, Any], param: str) -> None:
@@ -474,6 +477,16 @@ def test_a_live_call_lists_the_models_with_the_key(ada: Person) -> None:
     assert handler.seen == [("/v1/models", f"Bearer {CANARY}")]
     assert (body["ok"], body["status"], body["error"]) == (True, 200, None)
     assert 0 <= body["latency_ms"] < 10_000
+
+
+def test_a_live_call_lists_the_models_the_familys_own_way(ada: Person) -> None:
+    with Upstream("anthropic", api_key=CANARY) as upstream:
+        body = try_out(ada, family="anthropic", base_url=upstream.base_url)
+        wrong = try_out(ada, name="Other", family="anthropic", base_url=upstream.base_url, api_key="another-key")
+
+    assert (body["ok"], body["error"]) == (True, None)
+    assert (wrong["ok"], wrong["status"]) == (False, 401)
+    assert upstream.log()[0]["query"] == "limit=1000"
 
 
 @pytest.mark.parametrize(
