@@ -9,6 +9,7 @@ import msgspec
 from gateway import sse
 from gateway.circuit import Result
 from gateway.circuit_store import CircuitBoard, Permit
+from gateway.dialects.registry import DIALECTS
 from gateway.failures import StreamInterrupted
 from gateway.outcome import CLIENT_GONE, Outcome
 from gateway.providers.base import Failure, FailureKind, StreamDecoder
@@ -173,7 +174,10 @@ class AnswerStream:
         self._settle()
         self._outcome.close(error.status, error=error, error_class=failure.word or failure.kind.value, retryable=True)
         await self._report(Result.NEUTRAL if self._stopping else Result.FAILURE, f"stream {failure.fate}")
-        return sse.encode(msgspec.json.encode(error.body(self._outcome.id)))
+        body = error.body(self._outcome.id)
+        request = self._outcome.request
+        dialect = DIALECTS.get(request.endpoint) if request is not None else None
+        return sse.encode(msgspec.json.encode(body)) if dialect is None else dialect.error_event(body)
 
     def _settle(self) -> None:
         self._outcome.content_bytes = self._decoder.content_bytes

@@ -18,6 +18,7 @@ _ROUTED = {
     "x-nexus-latency-ms": whole("Milliseconds to the provider's response headers.", minimum=0),
     "x-nexus-overhead-ms": {"type": "number", "description": "Milliseconds that the gateway took.", "minimum": 0},
     "x-nexus-cost-usd": text("What it cost, a decimal; not on streams, nor where no price is known."),
+    "x-nexus-dropped-params": text("Members of the request that this provider has no word for, and never saw."),
     "x-nexus-simulated": text("`true`: a simulator answered, no model."),
     # Those of limits are on answers to keys that have the limit.
     "x-nexus-quota-remaining": whole("Requests that are left of the month.", minimum=0),
@@ -77,6 +78,10 @@ _OTHER = (f"Gateway{ANY_OTHER[0]}", "Any other error, in the same shape: a refus
 _STREAM = """The same as server-sent events: `data: ` and a {chunk} each, passed on the moment they come. A whole answer
 ends with `data: [DONE]`. One that breaks off after its first content ends with an event that has `error` (code
 `STREAM_INTERRUPTED`), without finish reason and without `[DONE]`."""
+_EVENTS = """The same as server-sent events, each with its `event` and a `ResponseEvent`, passed on as they come.
+A whole answer ends with `response.completed` or `response.incomplete`; one that breaks off, with `error` (code
+`STREAM_INTERRUPTED`)."""
+_EVENTS_EXAMPLE = 'event: response.created\ndata: {"type":"response.created","sequence_number":0,"response":{}}\n\n'
 _STREAM_EXAMPLE = 'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[]}\n\ndata: [DONE]\n\n'
 
 
@@ -111,17 +116,28 @@ def _inference() -> Json:
         "/v1/embeddings": _model_call(
             Endpoint.EMBEDDINGS, "createEmbeddings", "Turn texts into vectors", "EmbeddingList", None
         ),
+        "/v1/responses": _model_call(
+            Endpoint.RESPONSES, "createResponse", "Answer by items", "Response", "ResponseEvent"
+        ),
     }
+
+
+_REQUESTS = {
+    Endpoint.CHAT: "ChatCompletionRequest",
+    Endpoint.COMPLETIONS: "CompletionRequest",
+    Endpoint.EMBEDDINGS: "EmbeddingRequest",
+    Endpoint.RESPONSES: "ResponseRequest",
+}
 
 
 def _model_call(endpoint: Endpoint, name: str, summary: str, answer: str, chunk: str | None) -> Json:
     content: Json = {"application/json": {"schema": ref(answer)}}
-    if chunk is not None:
+    if endpoint is Endpoint.RESPONSES:
+        content["text/event-stream"] = {"schema": text(_EVENTS), "example": _EVENTS_EXAMPLE}
+    elif chunk is not None:
         told = _STREAM.format(chunk=f"`{chunk}`")
         content["text/event-stream"] = {"schema": text(told), "example": _STREAM_EXAMPLE}
-    request = {"ChatCompletion": "ChatCompletionRequest", "EmbeddingList": "EmbeddingRequest"}.get(
-        answer, "CompletionRequest"
-    )
+    request = _REQUESTS[endpoint]
     body = {"schema": ref(request), "examples": EXAMPLES[request]}
     operation = {
         "operationId": name,

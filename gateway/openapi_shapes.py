@@ -101,7 +101,25 @@ def _requests() -> Json:
         dimensions=whole("Passed on."),
         encoding_format=text("Passed on."),
     )
+    response = open_object(
+        "OpenAI's request for a response. Where the provider speaks chat alone it is translated: what lies on OpenAI's "
+        "servers (`previous_response_id`, stored items, tools that run there) is refused by name.",
+        ("model", "input"),
+        model=_MODEL_NAME,
+        input={
+            "description": "Text, or items.",
+            "anyOf": [text(), listed(open_object("A message, a call, its output."))],
+        },
+        instructions=nullable(text("What a system message would say.")),
+        stream=_STREAM,
+        max_output_tokens=whole("Passed on."),
+        tools=listed(open_object("A tool the model may call.")),
+        temperature=number("Passed on."),
+        top_p=number("Passed on."),
+        user=text("Passed on."),
+    )
     return {
+        "ResponseRequest": response,
         "ChatMessage": message,
         "ChatCompletionRequest": chat,
         "CompletionRequest": completion,
@@ -164,6 +182,18 @@ def _answers() -> Json:
             choices=listed(written),
             usage=nullable(ref("Usage")),
         ),
+        "Response": open_object(
+            "OpenAI's response.",
+            ("id", "object", "status", "model", "output"),
+            id=text(),
+            object=text(enum=["response"]),
+            created_at=number("Unix seconds."),
+            model=text("The provider's name of it."),
+            status=text("`completed` or `incomplete`; in a stream also `in_progress`."),
+            output=listed(open_object("A message, a call, or reasoning.", ("type",), type=text())),
+            usage=nullable(open_object("Tokens.", input_tokens=whole(), output_tokens=whole(), total_tokens=whole())),
+        ),
+        "ResponseEvent": open_object("The data of one event of a stream.", ("type",), type=text()),
         "EmbeddingList": open_object(
             "OpenAI's list of embeddings.",
             ("object", "data"),
@@ -199,6 +229,10 @@ EXAMPLES: dict[str, dict[str, Json]] = {
         "stream": {"summary": "The answer as it is made", "value": {**CHAT_EXAMPLE, "stream": True}},
     },
     "CompletionRequest": {"plain": {"summary": "A text to go on", "value": {"model": MODEL, "prompt": "Once upon"}}},
+    "ResponseRequest": {
+        "plain": {"summary": "A question", "value": {"model": MODEL, "input": "Hello"}},
+        "stream": {"summary": "The answer as it is made", "value": {"model": MODEL, "input": "Hello", "stream": True}},
+    },
     "EmbeddingRequest": {
         "plain": {"summary": "Two texts", "value": {"model": EMBEDDING_MODEL, "input": ["good", "evil"]}}
     },

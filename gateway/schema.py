@@ -20,15 +20,22 @@ class Endpoint(StrEnum):
     CHAT = "chat/completions"
     COMPLETIONS = "completions"
     EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
 
 
 SCOPES = {
     Endpoint.CHAT: "completions:write",
     Endpoint.COMPLETIONS: "completions:write",
     Endpoint.EMBEDDINGS: "embeddings:write",
+    Endpoint.RESPONSES: "completions:write",
 }
 
-_CONTENT = {Endpoint.CHAT: "messages", Endpoint.COMPLETIONS: "prompt", Endpoint.EMBEDDINGS: "input"}
+_CONTENT = {
+    Endpoint.CHAT: "messages",
+    Endpoint.COMPLETIONS: "prompt",
+    Endpoint.EMBEDDINGS: "input",
+    Endpoint.RESPONSES: "input",
+}
 _LONGEST_MODEL_NAME = 200
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.encode
@@ -55,6 +62,9 @@ class ModelRequest(msgspec.Struct, frozen=True):
         if self.endpoint is Endpoint.EMBEDDINGS:
             return 0
         payload = self.payload
+        if self.endpoint is Endpoint.RESPONSES:
+            most = payload.get("max_output_tokens")
+            return most if type(most) is int and most >= 0 else None
         most, answers = payload.get("max_completion_tokens"), payload.get("n")
         most = payload.get("max_tokens") if most is None else most
         if type(most) is not int or most < 0:
@@ -63,7 +73,7 @@ class ModelRequest(msgspec.Struct, frozen=True):
 
     def body_for(self, upstream_model: str) -> bytes:
         """Return the body for an OpenAI-compatible upstream: its model name, and usage asked for in streams."""
-        ask_usage = self.stream and not self.include_usage
+        ask_usage = self.stream and not self.include_usage and self.endpoint is not Endpoint.RESPONSES
         if upstream_model == self.model and not ask_usage:
             return self.body
         members: dict[str, Any] = _members(self.body)

@@ -1,10 +1,11 @@
-"""Answers in OpenAI's shape, from parts: whole completions, and the chunks of a stream.
+"""Answers in the shape of chat completions, and of legacy completions, from parts: whole, and as a stream of chunks.
 
 The shapes are those of https://platform.openai.com/docs/api-reference/chat; `reasoning_content` is DeepSeek's word,
 which most clients read.
 """
 
 import time
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -14,9 +15,11 @@ from gateway.providers.chat import ToolCall
 from gateway.schema import Endpoint, ModelRequest
 from nexus.ids import uuid7_text
 
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 _encode = msgspec.json.encode
-DONE_EVENT = b"data: [DONE]\n\n"
+_DONE_EVENT = b"data: [DONE]\n\n"
+
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
 class Said(msgspec.Struct):
@@ -31,7 +34,7 @@ class Said(msgspec.Struct):
 
 
 def completion(request: ModelRequest, answer_id: str, model: str, choices: list[Said], usage: Usage | None) -> bytes:
-    """Return a completion in the shape of the endpoint that was asked. What the provider did not name, we do."""
+    """Return a completion. What the provider did not name, we do."""
     legacy = request.endpoint is Endpoint.COMPLETIONS
     shape = _legacy_choice if legacy else _choice
     body: dict[str, Any] = {
@@ -42,7 +45,7 @@ def completion(request: ModelRequest, answer_id: str, model: str, choices: list[
         "choices": [shape(index, said) for index, said in enumerate(choices)],
     }
     if usage is not None:
-        body["usage"] = usage_json(usage)
+        body["usage"] = _usage(usage)
     return _encode(body)
 
 
@@ -77,7 +80,7 @@ def _call(call: ToolCall) -> dict[str, Any]:
     return told
 
 
-def usage_json(usage: Usage) -> dict[str, Any]:
+def _usage(usage: Usage) -> dict[str, Any]:
     """Return the usage as OpenAI tells it."""
     return {
         "prompt_tokens": usage.input_tokens,
@@ -91,36 +94,73 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 class ChunkWriter:
     """Writes the chunks of one stream. All of them wear the same envelope, which is encoded once."""
 
-    __slots__ = ("_head", "legacy")
+    __slots__ = ("_begun", "_head", "_include_usage", "_legacy")
 
     def __init__(self, request: ModelRequest, answer_id: str, model: str) -> None:
-        self.legacy = request.endpoint is Endpoint.COMPLETIONS  # which knows text alone
+        self._legacy = request.endpoint is Endpoint.COMPLETIONS  # which knows text alone
+        self._include_usage = request.include_usage
+        self._begun: set[int] = set()  # choices whose role was told
         envelope = {
             "id": answer_id or _new_id(request),
-            "object": "text_completion" if self.legacy else "chat.completion.chunk",
+            "object": "text_completion" if self._legacy else "chat.completion.chunk",
             "created": int(time.time()),
             "model": model or request.model,
         }
         self._head = b"data: " + _encode(envelope)[:-1]
 
     def text(self, choice: int, text: str) -> bytes:
-        if self.legacy:
+        if self._legacy:
             return b'%b,"choices":[{"text":%b,"index":%d,"logprobs":null,"finish_reason":null}]}\n\n' % (
                 self._head, _encode(text), choice,
             )  # fmt: skip
-        return self.delta(choice, b'{"content":%b}' % _encode(text))
+        return self._delta(choice, b'{"content":%b}' % _encode(text))
 
-    def delta(self, choice: int, delta: bytes) -> bytes:
-        """Return a chunk with an encoded delta."""
-        return b'%b,"choices":[{"index":%d,"delta":%b,"logprobs":null,"finish_reason":null}]}\n\n' % (
-            self._head, choice, delta,
+    def reasoning(self, choice: int, text: str) -> bytes:
+        return self._delta(choice, b'{"reasoning_content":%b}' % _encode(text))
+
+    def reasoning_detail(self, choice: int, detail: dict[str, Any]) -> bytes:
+        return self._delta(choice, b'{"reasoning_details":%b}' % _encode([detail]))
+
+    def tool_call(self, choice: int, index: int, call: ToolCall) -> bytes:
+        told: dict[str, Any] = {
+            "index": index,
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
+        if call.extra is not None:
+            told["extra_content"] = call.extra
+        return self._delta(choice, b'{"tool_calls":%b}' % _encode([told]))
+
+    def arguments(self, choice: int, index: int, fragment: str) -> bytes:
+        told = b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}' % (index, _encode(fragment))
+        return self._delta(choice, told)
+
+    def end(self, reasons: Mapping[int, FinishReason], usage: Usage | None) -> bytes:
+        """Return the last chunks: why each choice ended, the usage if it was asked for, the end marker."""
+        told = [self._finish(choice, reason) for choice, reason in sorted(reasons.items())]
+        if self._include_usage and usage is not None:
+            told.append(b'%b,"choices":[],"usage":%b}\n\n' % (self._head, _encode(_usage(usage))))
+        return b"".join((*told, _DONE_EVENT))
+
+    def _delta(self, choice: int, delta: bytes) -> bytes:
+        if self._legacy:
+            return b""
+        begin = b""
+        if choice not in self._begun:
+            self._begun.add(choice)
+            begin = self._delta(choice, b'{"role":"assistant","content":""}')
+        return b'%b%b,"choices":[{"index":%d,"delta":%b,"logprobs":null,"finish_reason":null}]}\n\n' % (
+            begin, self._head, choice, delta,
         )  # fmt: skip
 
-    def finish(self, choice: int, reason: FinishReason) -> bytes:
-        content = b'"text":""' if self.legacy else b'"delta":{}'
-        return b'%b,"choices":[{"index":%d,%b,"logprobs":null,"finish_reason":"%b"}]}\n\n' % (
-            self._head, choice, content, reason.encode(),
+    def _finish(self, choice: int, reason: FinishReason) -> bytes:
+        content, begin = b'"text":""', b""
+        if not self._legacy:
+            content = b'"delta":{}'
+            if choice not in self._begun:
+                self._begun.add(choice)
+                begin = self._delta(choice, b'{"role":"assistant","content":""}')
+        return b'%b%b,"choices":[{"index":%d,%b,"logprobs":null,"finish_reason":"%b"}]}\n\n' % (
+            begin, self._head, choice, content, reason.encode(),
         )  # fmt: skip
-
-    def usage(self, usage: Usage) -> bytes:
-        return b'%b,"choices":[],"usage":%b}\n\n' % (self._head, _encode(usage_json(usage)))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from billing.pricing import Usage
-from gateway.schema import ModelRequest
+from gateway.schema import Endpoint, ModelRequest
 from nexus.errors import InvalidRequest
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -127,11 +127,14 @@ class StreamDecoder(Protocol):
     Once `failure` is set nothing more is returned. `finished` is set by the family's terminal marker alone.
     """
 
-    committed: bool
-    finished: bool
-    failure: Failure | None
-    usage: Usage | None
-
+    @property
+    def committed(self) -> bool: ...
+    @property
+    def finished(self) -> bool: ...
+    @property
+    def failure(self) -> Failure | None: ...
+    @property
+    def usage(self) -> Usage | None: ...
     @property
     def content_bytes(self) -> int:
         """Of generated text so far, about: for an estimate when no usage came."""
@@ -174,3 +177,4 @@ class Adapter:
     models_request: Callable[[Target], ModelsRequest]
     parse_models: Callable[[bytes], Sequence[str]]  # the upstream names; raises ValueError
     sign: Sign | None = None  # where the credential is a signature, which needs to know when and where
+    speaks: frozenset[Endpoint] = frozenset((Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.EMBEDDINGS))

@@ -14,11 +14,10 @@ import msgspec
 
 from billing.pricing import Usage
 from gateway import sse
-from gateway.providers.answers import DONE_EVENT, ChunkWriter, FinishReason
+from gateway.providers.answers import ChunkWriter, FinishReason
 from gateway.providers.base import Failure, FailureKind
+from gateway.providers.chat import ToolCall
 from gateway.schema import ModelRequest
-
-_encode = msgspec.json.encode
 
 
 class TranslatedStream(ABC):
@@ -28,9 +27,8 @@ class TranslatedStream(ABC):
         self._request = request
         self._writer: ChunkWriter | None = None
         self._out: list[bytes] = []
-        self._begun: set[int] = set()  # choices whose role was told
         self._calls: dict[int, int] = {}  # choice -> tool calls so far
-        self._finish: dict[int, FinishReason] = {}
+        self._reasons: dict[int, FinishReason] = {}
         self.content_bytes = 0
         self.committed = False
         self.finished = False
@@ -55,18 +53,16 @@ class TranslatedStream(ABC):
     def text(self, text: str, choice: int = 0) -> None:
         if text:
             self.content_bytes += len(text)
-            self._begin(choice)
-            self.committed = True
-            self._out.append(self._chunks.text(choice, text))
+            self._tell(self._write.text(choice, text))
 
     def reasoning(self, text: str, choice: int = 0) -> None:
         if text:
             self.content_bytes += len(text)
-            self._delta(choice, b'{"reasoning_content":%b}' % _encode(text))
+            self._tell(self._write.reasoning(choice, text))
 
     def reasoning_detail(self, detail: dict[str, Any], choice: int = 0) -> None:
         """What must come back unchanged in the next request: a signature, or thought that is sealed."""
-        self._delta(choice, b'{"reasoning_details":%b}' % _encode([detail]))
+        self._tell(self._write.reasoning_detail(choice, detail))
 
     def tool_call(
         self, call_id: str, name: str, arguments: str = "", extra: dict[str, Any] | None = None, choice: int = 0
@@ -74,41 +70,27 @@ class TranslatedStream(ABC):
         """Begin a tool call, with as much of its arguments as is known; return its index for more of them."""
         index = self._calls.get(choice, 0)
         self._calls[choice] = index + 1
-        call: dict[str, Any] = {
-            "index": index,
-            "id": call_id,
-            "type": "function",
-            "function": {"name": name, "arguments": arguments},
-        }
-        if extra is not None:
-            call["extra_content"] = extra
         self.content_bytes += len(name) + len(arguments)
-        self._delta(choice, b'{"tool_calls":%b}' % _encode([call]))
+        self._tell(self._write.tool_call(choice, index, ToolCall(call_id, name, arguments, extra)))
         return index
 
     def arguments(self, index: int, fragment: str, choice: int = 0) -> None:
         """More of a call's arguments."""
         if fragment:
             self.content_bytes += len(fragment)
-            told = b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}' % (index, _encode(fragment))
-            self._delta(choice, told)
+            self._tell(self._write.arguments(choice, index, fragment))
 
     def finish(self, reason: FinishReason, choice: int = 0) -> None:
         """Why a choice ended; told to the client with the end marker. The first word stands."""
-        self._finish.setdefault(choice, reason)
+        self._reasons.setdefault(choice, reason)
 
     def done(self) -> None:
         """The family's end marker has come."""
-        if not self._finish:
+        if not self._reasons:
             self.fail(FailureKind.TRUNCATED, "The provider ended its stream without a finish reason.")
             return
-        for choice, reason in sorted(self._finish.items()):
-            self._begin(choice)
-            self._out.append(self._chunks.finish(choice, reason))
-        if self._request.include_usage and self.usage is not None:
-            self._out.append(self._chunks.usage(self.usage))
-        self._out.append(DONE_EVENT)
-        self.committed = self.finished = True
+        self._tell(self._write.end(self._reasons, self.usage))
+        self.finished = True
 
     def fail(self, kind: FailureKind, message: str, **details: Any) -> None:
         """The stream is over and no answer."""
@@ -145,25 +127,16 @@ class TranslatedStream(ABC):
     # --- its own
 
     @property
-    def _chunks(self) -> ChunkWriter:
+    def _write(self) -> ChunkWriter:
         if self._writer is None:
             self.start("", "")
         assert self._writer is not None
         return self._writer
 
-    def _begin(self, choice: int) -> None:
-        if choice in self._begun:
-            return
-        self._begun.add(choice)
-        if not self._chunks.legacy:
-            self._out.append(self._chunks.delta(choice, b'{"role":"assistant","content":""}'))
-
-    def _delta(self, choice: int, delta: bytes) -> None:
-        if self._chunks.legacy:
-            return
-        self._begin(choice)
-        self.committed = True
-        self._out.append(self._chunks.delta(choice, delta))
+    def _tell(self, told: bytes) -> None:
+        if told:
+            self.committed = True
+            self._out.append(told)
 
 
 class BadFrame(Exception):

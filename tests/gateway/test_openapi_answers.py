@@ -21,6 +21,7 @@ CALLS = [
         ("/v1/chat/completions", "ChatCompletionRequest"),
         ("/v1/completions", "CompletionRequest"),
         ("/v1/embeddings", "EmbeddingRequest"),
+        ("/v1/responses", "ResponseRequest"),
     )
     for name, example in EXAMPLES[shape].items()
 ]
@@ -52,7 +53,12 @@ def test_every_example_of_the_data_plane_works(base_url: str, documented: Client
     check(answer, "POST", path, 200)
     if not body.get("stream"):
         return
-    events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
+    events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
+    if path == "/v1/responses":
+        for event in events:
+            assert_valid(json.loads(event), {"$ref": "#/components/schemas/ResponseEvent"})
+        assert json.loads(events[-1])["type"] == "response.completed"
+        return
     assert events[-1] == "[DONE]"
     for event in events[:-1]:
         assert_valid(json.loads(event), {"$ref": "#/components/schemas/ChatCompletionChunk"})
