@@ -56,11 +56,10 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the
         family = cleaned.get("family", self.instance.family)
         try:
             checked_family(family)
-            checked_base_url(
-                family, cleaned.get("base_url", ""), Allowance.parse(settings.NEXUS_ALLOW_PRIVATE_PROVIDERS)
-            )
-            checked_api_key(cleaned.get("api_key", ""))
             cleaned["options"] = checked_options(family, cleaned.get("options") or {})
+            allowance = Allowance.parse(settings.NEXUS_ALLOW_PRIVATE_PROVIDERS)
+            checked_base_url(family, cleaned.get("base_url", ""), allowance, options=cleaned["options"])
+            checked_api_key(cleaned.get("api_key", ""))
             cleaned["models"] = checked_models(cleaned.get("models") or {})
         except InvalidRequest as error:
             self.add_error((error.param or "").partition(".")[0] or None, error.message)

@@ -5,6 +5,7 @@ reports is in our words: an upstream's message may repeat the key or the URL it 
 """
 
 import asyncio
+import time
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -12,7 +13,7 @@ from django.conf import settings
 
 from gateway.egress import Allowance
 from gateway.models import Provider
-from gateway.providers.base import Target
+from gateway.providers.base import Target, UpstreamRequest
 from gateway.providers.registry import FAMILIES
 from gateway.services import open_api_key
 from gateway.transport import Transport, TransportError, encode_head, parse_base_url
@@ -51,8 +52,15 @@ async def probe(provider: Provider) -> Probed:
 async def _list_models(transport: Transport, provider: Provider, api_key: str) -> Probed:
     origin, base_path = parse_base_url(provider.base_url)
     adapter = FAMILIES[provider.family]
-    request = adapter.models_request(Target(base_path, api_key, "", provider.options))
-    head = encode_head(b"GET", request.path, origin, request.headers, 0)
+    target = Target(base_path, api_key, "", provider.options)
+    request = adapter.models_request(target)
+    headers = request.headers
+    if adapter.models_host is not None:
+        origin = origin._replace(host=adapter.models_host(origin.host))
+    if adapter.sign is not None:
+        unsigned = UpstreamRequest(request.path, request.headers, b"")
+        headers = adapter.sign(unsigned, target, host=origin.host_header, now=time.time(), method=b"GET").headers
+    head = encode_head(b"GET", request.path, origin, headers, 0)
     loop = asyncio.get_running_loop()
     started = loop.time()
     response = await transport.send(origin, head, b"", first_byte_by=started + LIMIT_SECONDS)

@@ -16,7 +16,13 @@ FAMILY_WORDS: Mapping[str, str] = {
     "mistral": "Mistral",
     "cohere": "Cohere",
 }
-_TEXT_OPTIONS = ("organization", "project", "anthropic_version")  # the others a family may have are kept as they are
+_TEXT_OPTIONS = (  # the others a family may have are kept as they are
+    "organization",
+    "project",
+    "anthropic_version",
+    "region",
+    "access_key_id",
+)
 _SEPARATOR = "="
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.egress import SETTING, Allowance, refuse_reason
 from gateway.origin import Origin, parse_base_url
+from gateway.providers.bedrock import DEFAULT_REGION
 from gateway.providers.registry import FAMILIES
 from nexus.errors import InvalidRequest
 
@@ -27,9 +28,11 @@ _TEXT_OPTIONS: Mapping[str, frozenset[str]] = {
     "openai": frozenset(("organization", "project")),
     "openai_compatible": frozenset(),
     "anthropic": frozenset(("anthropic_version",)),
+    "bedrock": frozenset(("region", "access_key_id")),
 }
 _PRINTABLE = re.compile(r"[\x21-\x7e]*\Z")  # what may stand in a header without ending it
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+_REGION = re.compile(r"[a-z]{2}(-[a-z]{2,12}){1,3}-[0-9]{1,2}\Z")
 _NUMBER = re.compile(r"(0x[0-9a-f]+|[0-9]+)\Z")
 
 
@@ -43,13 +46,20 @@ def checked_family(family: str) -> str:
     raise InvalidRequest(f"The family is unknown. Available: {available}.", param="family")
 
 
-def checked_base_url(family: str, base_url: str, allowance: Allowance) -> str:
+def default_base_url(family: str, options: Mapping[str, Any]) -> str:
+    """Return the family's own address, which may depend on the region that the options name; "" where it has none."""
+    return FAMILIES[family].default_base_url.replace("{region}", str(options.get("region", DEFAULT_REGION)))
+
+
+def checked_base_url(
+    family: str, base_url: str, allowance: Allowance, *, options: Mapping[str, Any] | None = None
+) -> str:
     """Return the base URL to store: the family's own when none is given.
 
     An address that the gateway would never dial is refused here, where somebody reads the answer. Names are resolved
     and judged again at every connect.
     """
-    url = base_url.strip() or FAMILIES[family].default_base_url
+    url = base_url.strip() or default_base_url(family, options or {})
     if not url:
         raise InvalidRequest(f"The family {family} has no address of its own: give a base_url.", param="base_url")
     if len(url) > MAX_BASE_URL:
@@ -100,6 +110,8 @@ def checked_options(family: str, options: Mapping[str, Any]) -> dict[str, Any]:
                 )
             if name == "anthropic_version" and not _DATE.match(value):
                 raise InvalidRequest(f"{name} must be a date, as in 2023-06-01.", param=f"options.{name}")
+            if name == "region" and not _REGION.match(value):
+                raise InvalidRequest("region must be one of AWS's, as in eu-central-1.", param="options.region")
         else:
             known = ", ".join(sorted({*texts, "drop_unsupported"}))
             raise InvalidRequest(f"The family {family} has no such option. It has: {known}.", param="options")

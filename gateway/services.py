@@ -32,6 +32,7 @@ from gateway.provider_rules import (
     checked_family,
     checked_models,
     checked_options,
+    default_base_url,
     last4,
 )
 from nexus.encryption import Cipher, SecretUnreadable
@@ -173,11 +174,15 @@ def _locked(provider_id: UUID, tenant: Tenant) -> Provider:
 def _apply(provider: Provider, fields: ProviderFields) -> dict[str, Any]:
     """Set the given fields and return what that changes, as the audit log keeps it: `{"field": [before, after]}`."""
     wanted: dict[str, Any] = {name: value for name, value in fields.items() if name not in ("api_key", "models")}
-    if "base_url" in wanted:
-        allowance = Allowance.parse(settings.NEXUS_ALLOW_PRIVATE_PROVIDERS)
-        wanted["base_url"] = checked_base_url(provider.family, wanted["base_url"], allowance)
     if "options" in wanted:
         wanted["options"] = checked_options(provider.family, wanted["options"])
+        own = default_base_url(provider.family, provider.options)
+        if wanted.get("base_url", provider.base_url) == own:
+            wanted["base_url"] = ""  # the vendor's own, which another region has under another name
+    if "base_url" in wanted:
+        allowance = Allowance.parse(settings.NEXUS_ALLOW_PRIVATE_PROVIDERS)
+        options = wanted.get("options", provider.options)
+        wanted["base_url"] = checked_base_url(provider.family, wanted["base_url"], allowance, options=options)
     changes: dict[str, Any] = {}
     for name, value in wanted.items():
         before = getattr(provider, name)

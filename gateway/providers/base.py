@@ -178,3 +178,4 @@ class Adapter:
     parse_models: Callable[[bytes], Sequence[str]]  # the upstream names; raises ValueError
     sign: Sign | None = None  # where the credential is a signature, which needs to know when and where
     speaks: frozenset[Endpoint] = frozenset((Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.EMBEDDINGS))
+    models_host: Callable[[str], str] | None = None  # from the base URL's host, where another one has the list

@@ -6,6 +6,7 @@ from gateway.dialects.by_chat import by_chat
 from gateway.dialects.registry import DIALECTS
 from gateway.providers.anthropic import ANTHROPIC
 from gateway.providers.base import Adapter
+from gateway.providers.bedrock import BEDROCK
 from gateway.providers.openai import OPENAI
 from gateway.providers.openai_compatible import OPENAI_COMPATIBLE
 
@@ -15,5 +16,6 @@ FAMILIES: Mapping[str, Adapter] = {
         OPENAI,
         OPENAI_COMPATIBLE,
         ANTHROPIC,
+        BEDROCK,
     )
 }

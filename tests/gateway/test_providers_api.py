@@ -165,6 +165,10 @@ def test_nobody_signed_in_is_refused(db: None) -> None:
         ({"family": "openai_compatible", "options": {"organization": "org"}}, "options"),
         ({"family": "anthropic", "options": {"anthropic_version": "latest"}}, "options.anthropic_version"),
         ({"family": "anthropic", "options": {"organization": "org"}}, "options"),
+        ({"family": "bedrock", "options": {"region": "evil.example.com/"}}, "options.region"),
+        ({"family": "bedrock", "options": {"region": 7}}, "options.region"),
+        ({"family": "bedrock", "options": {"access_key_id": "AK ID"}}, "options.access_key_id"),
+        ({"family": "bedrock", "options": {"secret_access_key": "x"}}, "options"),
     ],
 )
 def test_it_refuses_what_it_does_not_understand_and_names_it(ada: Person, fields: dict[str, Any], param: str) -> None:
@@ -177,10 +181,24 @@ def test_it_refuses_what_it_does_not_understand_and_names_it(ada: Person, fields
 
 
 def test_a_family_to_come_is_told_with_those_that_are_there(ada: Person) -> None:
-    message = create(ada, family="bedrock").json()["error"]["message"]
+    message = create(ada, family="cohere").json()["error"]["message"]
 
     assert "not available yet" in message
     assert "openai, openai_compatible" in message
+
+
+def test_the_vendors_own_address_follows_the_region(ada: Person) -> None:
+    fields: dict[str, Any] = {"family": "bedrock", "base_url": "", "models": {"claude": "anthropic.claude-v1:0"}}
+    body = created(ada, **fields, options={"region": "eu-west-1", "access_key_id": "AKID"})
+    assert body["base_url"] == "https://bedrock-runtime.eu-west-1.amazonaws.com"
+    moved = change(ada, body["id"], options={"region": "us-west-2", "access_key_id": "AKID"}, api_key=CANARY).json()
+    assert moved["base_url"] == "https://bedrock-runtime.us-west-2.amazonaws.com"
+    assert moved["api_key_last4"]
+    own = change(ada, body["id"], base_url="https://bedrock.internal.example", options={"region": "us-west-2"}).json()
+    assert own["base_url"] == "https://bedrock.internal.example"
+    kept = change(ada, body["id"], options={"region": "eu-west-1"}).json()
+    assert kept["base_url"] == "https://bedrock.internal.example"
+    assert created(ada, **fields, name="Second")["base_url"] == "https://bedrock-runtime.us-east-1.amazonaws.com"
 
 
 @pytest.mark.parametrize(
@@ -487,6 +505,17 @@ def test_a_live_call_lists_the_models_the_familys_own_way(ada: Person) -> None:
     assert (body["ok"], body["error"]) == (True, None)
     assert (wrong["ok"], wrong["status"]) == (False, 401)
     assert upstream.log()[0]["query"] == "limit=1000"
+
+
+def test_a_live_call_to_bedrock_is_signed(ada: Person) -> None:
+    options = {"region": "eu-west-1", "access_key_id": "AKID"}
+    with Upstream("bedrock", api_key=CANARY) as upstream:
+        good = try_out(ada, family="bedrock", base_url=upstream.base_url, options=options)
+        wrong = try_out(ada, name="Forged", family="bedrock", base_url=upstream.base_url, options=options, api_key="x")
+
+    assert (good["ok"], good["error"]) == (True, None)
+    assert (wrong["ok"], wrong["error"]) == (False, "The provider refused the API key (403).")
+    assert "/eu-west-1/bedrock/aws4_request" in upstream.log()[0]["headers"]["authorization"]
 
 
 @pytest.mark.parametrize(
