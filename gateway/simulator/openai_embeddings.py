@@ -34,7 +34,7 @@ def embed(asked: Asked, body: Body, circumstances: Circumstances) -> Reply:
     content: dict[str, Any] = {
         "object": "list",
         "data": [
-            {"object": "embedding", "index": index, "embedding": _base64(numbers) if encoding == "base64" else numbers}
+            {"object": "embedding", "index": index, "embedding": packed(numbers) if encoding == "base64" else numbers}
             for index, numbers in enumerate(vectors)
         ],
         "model": asked.model,
@@ -45,6 +45,6 @@ def embed(asked: Asked, body: Body, circumstances: Circumstances) -> Reply:
     return Reply(200, msgspec.json.encode(content))
 
 
-def _base64(numbers: tuple[float, ...]) -> str:
+def packed(numbers: tuple[float, ...]) -> str:
     """Return little-endian single precision numbers, as OpenAI packs them."""
     return base64.b64encode(array("f", numbers).tobytes()).decode()

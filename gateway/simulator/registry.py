@@ -5,14 +5,10 @@ from gateway.simulator.azure_openai import AZURE_OPENAI
 from gateway.simulator.bedrock import BEDROCK
 from gateway.simulator.dialect import Dialect
 from gateway.simulator.gemini import GEMINI
+from gateway.simulator.mistral import MISTRAL
 from gateway.simulator.openai import OPENAI, OPENAI_COMPATIBLE
 
-_ALL = (
-    ANTHROPIC,
-    AZURE_OPENAI,
-    BEDROCK,
-    GEMINI,
-    OPENAI,
-    OPENAI_COMPATIBLE,
-)
-DIALECTS: dict[str, Dialect] = {dialect.family: dialect for dialect in _ALL}
+DIALECTS: dict[str, Dialect] = {
+    dialect.family: dialect
+    for dialect in (MISTRAL, OPENAI, OPENAI_COMPATIBLE, ANTHROPIC, AZURE_OPENAI, BEDROCK, GEMINI)
+}
