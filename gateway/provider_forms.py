@@ -22,6 +22,7 @@ _TEXT_OPTIONS = (  # the others a family may have are kept as they are
     "anthropic_version",
     "region",
     "access_key_id",
+    "api_version",
 )
 _SEPARATOR = "="
 
