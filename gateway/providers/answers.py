@@ -108,12 +108,13 @@ class ChunkWriter:
         }
         self._head = b"data: " + _encode(envelope)[:-1]
 
-    def text(self, choice: int, text: str) -> bytes:
+    def text(self, choice: int, text: str, logprobs: Any = None) -> bytes:
         if self._legacy:
             return b'%b,"choices":[{"text":%b,"index":%d,"logprobs":null,"finish_reason":null}]}\n\n' % (
                 self._head, _encode(text), choice,
             )  # fmt: skip
-        return self._delta(choice, b'{"content":%b}' % _encode(text))
+        delta = b'{"content":%b}' % _encode(text)
+        return self._delta(choice, delta, b"null" if logprobs is None else _encode(logprobs))
 
     def reasoning(self, choice: int, text: str) -> bytes:
         return self._delta(choice, b'{"reasoning_content":%b}' % _encode(text))
@@ -143,15 +144,15 @@ class ChunkWriter:
             told.append(b'%b,"choices":[],"usage":%b}\n\n' % (self._head, _encode(_usage(usage))))
         return b"".join((*told, _DONE_EVENT))
 
-    def _delta(self, choice: int, delta: bytes) -> bytes:
+    def _delta(self, choice: int, delta: bytes, logprobs: bytes = b"null") -> bytes:
         if self._legacy:
             return b""
         begin = b""
         if choice not in self._begun:
             self._begun.add(choice)
             begin = self._delta(choice, b'{"role":"assistant","content":""}')
-        return b'%b%b,"choices":[{"index":%d,"delta":%b,"logprobs":null,"finish_reason":null}]}\n\n' % (
-            begin, self._head, choice, delta,
+        return b'%b%b,"choices":[{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":null}]}\n\n' % (
+            begin, self._head, choice, delta, logprobs,
         )  # fmt: skip
 
     def _finish(self, choice: int, reason: FinishReason) -> bytes:

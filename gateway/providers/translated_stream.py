@@ -50,10 +50,11 @@ class TranslatedStream(ABC):
         if self._writer is None:
             self._writer = ChunkWriter(self._request, answer_id, model)
 
-    def text(self, text: str, choice: int = 0) -> None:
+    def text(self, text: str, choice: int = 0, logprobs: Any = None) -> None:
+        """What the model says, with the log-probabilities of its tokens where they were asked for."""
         if text:
             self.content_bytes += len(text)
-            self._tell(self._write.text(choice, text))
+            self._tell(self._write.text(choice, text, logprobs))
 
     def reasoning(self, text: str, choice: int = 0) -> None:
         if text:
