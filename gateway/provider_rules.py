@@ -31,6 +31,7 @@ _TEXT_OPTIONS: Mapping[str, frozenset[str]] = {
     "bedrock": frozenset(("region", "access_key_id")),
     "azure_openai": frozenset(("api_version",)),
     "mistral": frozenset(),
+    "cohere": frozenset(),
 }
 _PRINTABLE = re.compile(r"[\x21-\x7e]*\Z")  # what may stand in a header without ending it
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
