@@ -13,7 +13,7 @@ from django.conf import settings
 
 from gateway.egress import Allowance
 from gateway.models import Provider
-from gateway.providers.base import Target, UpstreamRequest
+from gateway.providers.base import FailureKind, Target, UpstreamRequest
 from gateway.providers.registry import FAMILIES
 from gateway.services import open_api_key
 from gateway.transport import Transport, TransportError, encode_head, parse_base_url
@@ -68,12 +68,16 @@ async def _list_models(transport: Transport, provider: Provider, api_key: str) -
         latency_ms = round((loop.time() - started) * 1000)
         status = response.status
         body = b""
-        if status == HTTPStatus.OK:
+        if status in (HTTPStatus.OK, HTTPStatus.BAD_REQUEST):
             body = await response.read(limit=_MOST_BYTES, by=started + LIMIT_SECONDS)
     finally:
         response.close()
     if status != HTTPStatus.OK:
-        return Probed(False, latency_ms, status, _complaint(status))
+        # Google answers a bad key with 400, and only the body tells it from a bad request.
+        refused = status in (401, 403) or (
+            status == HTTPStatus.BAD_REQUEST and adapter.parse_error(status, (), body).kind is FailureKind.AUTH
+        )
+        return Probed(False, latency_ms, status, _complaint(status, refused=refused))
     try:
         models = tuple(adapter.parse_models(body))
     except ValueError:
@@ -81,8 +85,8 @@ async def _list_models(transport: Transport, provider: Provider, api_key: str) -
     return Probed(True, latency_ms, status, None, models)
 
 
-def _complaint(status: int) -> str:
-    if status in (401, 403):
+def _complaint(status: int, *, refused: bool) -> str:
+    if refused:
         return f"The provider refused the API key ({status})."
     if status == HTTPStatus.NOT_FOUND:
         return "The provider has no list of models at this base URL (404). Does the URL lack a version, as in /v1?"

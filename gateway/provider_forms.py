@@ -24,6 +24,7 @@ _TEXT_OPTIONS = (  # the others a family may have are kept as they are
     "access_key_id",
     "api_version",
 )
+_VERTEX_FIELDS = (("vertex_project", "project"), ("vertex_location", "location"))
 _SEPARATOR = "="
 
 
@@ -46,13 +47,18 @@ def initial(provider: Provider | None, models: Mapping[str, str]) -> dict[str, A
         "models": models_text(models),
         "drop_unsupported": bool(provider.options.get("drop_unsupported")),
         **{name: provider.options.get(name, "") for name in _TEXT_OPTIONS},
+        **{field: provider.options.get("vertex", {}).get(name, "") for field, name in _VERTEX_FIELDS},
     }
 
 
 def given(posted: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return a posted form as the body that the API would get. An empty key field leaves the key as it is."""
-    changed = {name: value for name, value in options.items() if name not in (*_TEXT_OPTIONS, "drop_unsupported")}
+    shown = (*_TEXT_OPTIONS, "drop_unsupported", "vertex")
+    changed = {name: value for name, value in options.items() if name not in shown}
     changed |= {name: posted[name].strip() for name in _TEXT_OPTIONS if posted.get(name, "").strip()}
+    vertex = {name: posted[field].strip() for field, name in _VERTEX_FIELDS if posted.get(field, "").strip()}
+    if vertex:
+        changed["vertex"] = vertex
     if posted.get("drop_unsupported"):
         changed["drop_unsupported"] = True
     body: dict[str, Any] = {name: posted.get(name, "").strip() for name in ("name", "base_url", "weight", "timeout_s")}

@@ -21,7 +21,7 @@ ALL_FAMILIES = frozenset(
 )
 MAX_MODELS = 500
 MAX_MODEL_NAME = 200  # characters
-MAX_KEY = 500  # characters
+MAX_KEY = 4096  # characters; OAuth tokens are longer than keys
 MAX_BASE_URL = 500  # characters
 _SHOWN_FROM = 12  # a shorter key would be half told by its last four characters
 _TEXT_OPTIONS: Mapping[str, frozenset[str]] = {
@@ -32,6 +32,13 @@ _TEXT_OPTIONS: Mapping[str, frozenset[str]] = {
     "azure_openai": frozenset(("api_version",)),
     "mistral": frozenset(),
     "cohere": frozenset(),
+    "gemini": frozenset(),
+}
+_OTHER_OPTIONS: Mapping[str, frozenset[str]] = {"gemini": frozenset(("vertex",))}
+_VERTEX = "vertex must be an object of two names as Google Cloud has them: project and location."
+_VERTEX_NAMES = {
+    "project": re.compile(r"[a-z0-9](?:[a-z0-9.:-]{0,98}[a-z0-9])?\Z"),
+    "location": re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?\Z"),
 }
 _PRINTABLE = re.compile(r"[\x21-\x7e]*\Z")  # what may stand in a header without ending it
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
@@ -50,8 +57,11 @@ def checked_family(family: str) -> str:
 
 
 def default_base_url(family: str, options: Mapping[str, Any]) -> str:
-    """Return the family's own address, which may depend on the region that the options name; "" where it has none."""
-    return FAMILIES[family].default_base_url.replace("{region}", str(options.get("region", DEFAULT_REGION)))
+    """Return the family's own address, which may depend on the options; "" where it has none."""
+    adapter = FAMILIES[family]
+    if adapter.own_base_url is not None:
+        return adapter.own_base_url(options)
+    return adapter.default_base_url.replace("{region}", str(options.get("region", DEFAULT_REGION)))
 
 
 def checked_base_url(
@@ -101,7 +111,7 @@ def checked_models(models: Mapping[str, Any]) -> dict[str, str]:
 
 def checked_options(family: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options, all of which the family knows."""
-    texts = _TEXT_OPTIONS[family]
+    texts, others = _TEXT_OPTIONS[family], _OTHER_OPTIONS.get(family, frozenset())
     for name, value in options.items():
         if name == "drop_unsupported":
             if not isinstance(value, bool):
@@ -115,10 +125,20 @@ def checked_options(family: str, options: Mapping[str, Any]) -> dict[str, Any]:
                 raise InvalidRequest(f"{name} must be a date, as in 2023-06-01.", param=f"options.{name}")
             if name == "region" and not _REGION.match(value):
                 raise InvalidRequest("region must be one of AWS's, as in eu-central-1.", param="options.region")
+        elif name in others:
+            _check_vertex(value)
         else:
-            known = ", ".join(sorted({*texts, "drop_unsupported"}))
+            known = ", ".join(sorted({*texts, *others, "drop_unsupported"}))
             raise InvalidRequest(f"The family {family} has no such option. It has: {known}.", param="options")
     return dict(options)
+
+
+def _check_vertex(value: Any) -> None:
+    if not isinstance(value, dict) or value.keys() != _VERTEX_NAMES.keys():
+        raise InvalidRequest(_VERTEX, param="options.vertex")
+    for part, name in value.items():
+        if not isinstance(name, str) or not _VERTEX_NAMES[part].match(name):
+            raise InvalidRequest(_VERTEX, param="options.vertex")
 
 
 def checked_api_key(api_key: str) -> str:

@@ -179,3 +179,5 @@ class Adapter:
     sign: Sign | None = None  # where the credential is a signature, which needs to know when and where
     speaks: frozenset[Endpoint] = frozenset((Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.EMBEDDINGS))
     models_host: Callable[[str], str] | None = None  # from the base URL's host, where another one has the list
+    # Where the vendor's own address depends on more than a region: from the options to it.
+    own_base_url: Callable[[Mapping[str, Any]], str] | None = None

@@ -1,17 +1,29 @@
-"""The families the gateway can call. Adding one is a file beside this and a line here."""
+"""The families the gateway can call, in every API that clients speak. Adding one is a file and a line here."""
 
 from collections.abc import Mapping
 
+from gateway.dialects.by_chat import by_chat
+from gateway.dialects.registry import DIALECTS
 from gateway.providers.anthropic import ANTHROPIC
 from gateway.providers.azure_openai import AZURE_OPENAI
 from gateway.providers.base import Adapter
 from gateway.providers.bedrock import BEDROCK
 from gateway.providers.cohere import COHERE
+from gateway.providers.gemini import GEMINI
 from gateway.providers.mistral import MISTRAL
 from gateway.providers.openai import OPENAI
 from gateway.providers.openai_compatible import OPENAI_COMPATIBLE
 
 FAMILIES: Mapping[str, Adapter] = {
-    adapter.family: adapter
-    for adapter in (OPENAI, OPENAI_COMPATIBLE, ANTHROPIC, BEDROCK, AZURE_OPENAI, MISTRAL, COHERE)
+    adapter.family: by_chat(adapter, DIALECTS)
+    for adapter in (
+        OPENAI,
+        OPENAI_COMPATIBLE,
+        ANTHROPIC,
+        AZURE_OPENAI,
+        BEDROCK,
+        COHERE,
+        GEMINI,
+        MISTRAL,
+    )
 }

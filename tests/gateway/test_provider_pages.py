@@ -86,6 +86,22 @@ def test_a_name_that_is_taken_is_told_beside_the_name(ada: Person) -> None:
     assert "There is a provider named Primary already." in answer.content.decode()
 
 
+def test_vertex_ai_is_connected_by_two_fields(ada: Person) -> None:
+    provider = connect(ada, family="gemini", vertex_project="acme", vertex_location="europe-west4")
+    assert provider.options == {"vertex": {"project": "acme", "location": "europe-west4"}}
+    assert provider.base_url == "https://europe-west4-aiplatform.googleapis.com"
+    edit = ada.browser.get(f"{LIST}{provider.id}/edit/").content.decode()
+    assert 'value="acme"' in edit
+    assert 'value="europe-west4"' in edit
+    half = ada.browser.post(f"{LIST}new/", {**FORM, "family": "gemini", "vertex_project": "acme", "name": "Half"})
+    assert half.status_code == 422
+    assert "vertex must be an object of two names" in half.content.decode()
+    cleared = {**FORM, "base_url": provider.base_url, "vertex_project": "", "vertex_location": ""}
+    assert ada.browser.post(f"{LIST}{provider.id}/edit/", cleared).status_code == 303
+    provider.refresh_from_db()
+    assert (provider.options, provider.base_url) == ({}, "https://generativelanguage.googleapis.com")
+
+
 def test_a_change_keeps_the_key_unless_the_address_changes(ada: Person) -> None:
     provider = connect(ada)
     edit = f"{LIST}{provider.id}/edit/"

@@ -139,7 +139,6 @@ def test_nobody_signed_in_is_refused(db: None) -> None:
     [
         ({"colour": "red"}, "colour"),
         ({"simulated": True}, "simulated"),
-        ({"family": "gemini"}, "family"),
         ({"family": "nonsense"}, "family"),
         ({"name": ""}, "name"),
         ({"name": "a\nb"}, "name"),
@@ -169,6 +168,12 @@ def test_nobody_signed_in_is_refused(db: None) -> None:
         ({"family": "bedrock", "options": {"region": 7}}, "options.region"),
         ({"family": "bedrock", "options": {"access_key_id": "AK ID"}}, "options.access_key_id"),
         ({"family": "bedrock", "options": {"secret_access_key": "x"}}, "options"),
+        ({"family": "openai", "options": {"vertex": {"project": "acme", "location": "global"}}}, "options"),
+        ({"family": "gemini", "options": {"organization": "org"}}, "options"),
+        ({"family": "gemini", "options": {"vertex": "acme"}}, "options.vertex"),
+        ({"family": "gemini", "options": {"vertex": {"project": "acme"}}}, "options.vertex"),
+        ({"family": "gemini", "options": {"vertex": {"project": "a/../b", "location": "global"}}}, "options.vertex"),
+        ({"family": "gemini", "options": {"vertex": {"project": "acme", "location": "x.evil"}}}, "options.vertex"),
     ],
 )
 def test_it_refuses_what_it_does_not_understand_and_names_it(ada: Person, fields: dict[str, Any], param: str) -> None:
@@ -516,6 +521,32 @@ def test_a_live_call_to_bedrock_is_signed(ada: Person) -> None:
     assert (good["ok"], good["error"]) == (True, None)
     assert (wrong["ok"], wrong["error"]) == (False, "The provider refused the API key (403).")
     assert "/eu-west-1/bedrock/aws4_request" in upstream.log()[0]["headers"]["authorization"]
+
+
+def test_googles_400_for_a_bad_key_is_a_refused_key(ada: Person) -> None:
+    with Upstream("gemini", api_key=CANARY) as google:
+        good = try_out(ada, name="Good", family="gemini", base_url=google.base_url)
+        bad = try_out(ada, name="Bad", family="gemini", base_url=google.base_url, api_key="AIza-another")
+    assert (good["ok"], good["status"]) == (True, 200)
+    assert (bad["ok"], bad["status"], bad["error"]) == (False, 400, "The provider refused the API key (400).")
+
+
+def test_googles_own_address_follows_the_location(ada: Person) -> None:
+    def vertex(location: str) -> dict[str, Any]:
+        return {"options": {"vertex": {"project": "acme", "location": location}}}
+
+    google = created(ada, family="gemini", base_url="")
+    assert google["base_url"] == "https://generativelanguage.googleapis.com"
+    path = f"/v1/providers/{google['id']}"
+    moved = ada.browser.patch(path, vertex("europe-west4"), content_type="application/json").json()
+    assert moved["base_url"] == "https://europe-west4-aiplatform.googleapis.com"
+    assert moved["options"] == vertex("europe-west4")["options"]
+    again = ada.browser.patch(path, vertex("global"), content_type="application/json").json()
+    assert again["base_url"] == "https://aiplatform.googleapis.com"
+    own = {"base_url": "https://proxy.example.com"}
+    assert ada.browser.patch(path, own, content_type="application/json").json()["base_url"] == own["base_url"]
+    kept = ada.browser.patch(path, vertex("europe-west4"), content_type="application/json").json()
+    assert kept["base_url"] == own["base_url"]
 
 
 @pytest.mark.parametrize(
