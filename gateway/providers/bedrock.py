@@ -11,11 +11,12 @@ import msgspec
 
 from gateway.providers.base import Adapter, Headers, ModelsRequest, Target, UpstreamRequest
 from gateway.providers.bedrock_answers import BedrockStream, parse_response
+from gateway.providers.bedrock_embeddings import invoke_body
 from gateway.providers.bedrock_errors import parse_error
 from gateway.providers.bedrock_request import converse_body
 from gateway.providers.chat import chat_of
 from gateway.providers.sigv4 import SigningKey, amz_date, signature_headers, signing_key
-from gateway.schema import ModelRequest
+from gateway.schema import Endpoint, ModelRequest
 
 DEFAULT_REGION = "us-east-1"
 _SERVICE = "bedrock"
@@ -34,10 +35,15 @@ _encode = msgspec.json.encode
 
 
 def build_request(request: ModelRequest, target: Target) -> UpstreamRequest:
-    """Return the Converse request, unsigned. Raises InvalidRequest, and Unsupported."""
+    """Return the request to Converse, or InvokeModel, unsigned. Raises InvalidRequest, and Unsupported."""
     model = target.upstream_model
-    body, dropped = converse_body(chat_of(request), model, drop=target.options.get("drop_unsupported") is True)
-    operation = "converse-stream" if request.stream else "converse"
+    drop = target.options.get("drop_unsupported") is True
+    if request.endpoint is Endpoint.EMBEDDINGS:
+        operation = "invoke"
+        body, dropped = invoke_body(request.payload, model, drop=drop)
+    else:
+        operation = "converse-stream" if request.stream else "converse"
+        body, dropped = converse_body(chat_of(request), model, drop=drop)
     path = f"{target.base_path}/model/{quote(model, safe='')}/{operation}".encode()
     headers = ((b"content-type", b"application/json"), *_identity(target))
     return UpstreamRequest(path, headers, _encode(body), dropped)

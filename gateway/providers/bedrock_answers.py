@@ -10,13 +10,14 @@ import msgspec
 from billing.pricing import Usage
 from gateway.providers.answers import FinishReason, Said, completion
 from gateway.providers.base import Completion, Failure, FailureKind
+from gateway.providers.bedrock_embeddings import parse_embeddings
 from gateway.providers.bedrock_errors import exception_failure
 from gateway.providers.bedrock_messages import FORMAT
 from gateway.providers.bedrock_request import JSON_TOOL
 from gateway.providers.chat import ToolCall
 from gateway.providers.event_stream import Frame, FrameSplitter
 from gateway.providers.translated_stream import BadFrame, TranslatedStream
-from gateway.schema import ModelRequest
+from gateway.schema import Endpoint, ModelRequest
 
 _ENDS = frozenset(("messageStop", "metadata"))
 _FINISH: dict[str, FinishReason] = {
@@ -61,7 +62,9 @@ _encode = msgspec.json.encode
 
 
 def parse_response(request: ModelRequest, body: bytes) -> Completion | Failure:
-    """Return the answer as a completion; a failure for a 200 that is not an answer."""
+    """Return the answer as a completion, or as embeddings; a failure for a 200 that is not an answer."""
+    if request.endpoint is Endpoint.EMBEDDINGS:
+        return parse_embeddings(request, body)
     try:
         answer = _decode_answer(body)
     except (msgspec.DecodeError, RecursionError):

@@ -45,6 +45,7 @@ def tenant(servers: Servers, bedrock: Upstream, gpt: Upstream) -> Client:
     """A tenant whose `claude` goes to Bedrock alone, `first` to it first and `last` to it last; `forged` is refused."""
     client = make_client()
     models = {"claude": SONNET, "nova": "amazon.nova-lite-v1:0", "old": HAIKU, "absent": "model.is-missing-v1:0"}
+    models |= {"titan": "amazon.titan-embed-text-v2:0", "cohere": "cohere.embed-english-v3"}
     dropping = {**OPTIONS, "drop_unsupported": True}
     for name, served, secret, options, weight in (
         ("alone", models, SECRET, OPTIONS, 100),
@@ -151,6 +152,16 @@ def test_a_json_schema_is_kept_with_and_without_the_models_help(sdk: OpenAI, mod
     assert answer.message.parsed == Person(name="simulated name", age=1)
     with sdk.chat.completions.stream(model=model, messages=ASK, response_format=Person) as stream:
         assert stream.get_final_completion().choices[0].message.parsed == answer.message.parsed
+
+
+def test_texts_are_embedded_by_titan_one_by_one_and_by_cohere_together(sdk: OpenAI) -> None:
+    titan = sdk.embeddings.create(model="titan", input="a cat", dimensions=256)
+    assert len(titan.data[0].embedding) == 256
+    assert titan.usage.prompt_tokens == 2
+    cohere = sdk.embeddings.create(model="cohere", input=["a cat", "a dog"])
+    assert [len(one.embedding) for one in cohere.data] == [1024, 1024]
+    with pytest.raises(openai.BadRequestError, match="one text at once"):
+        sdk.embeddings.create(model="titan", input=["a cat", "a dog"])
 
 
 def test_an_error_of_the_request_is_told_in_the_vendors_words(sdk: OpenAI) -> None:

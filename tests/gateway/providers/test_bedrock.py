@@ -344,10 +344,77 @@ def test_where_claude_cannot_think_it_answers_without(given: Any) -> None:
     assert dropped == ("reasoning_effort",)
 
 
-def test_embeddings_are_unsupported_so_far() -> None:
-    embeddings = parse(Endpoint.EMBEDDINGS, b'{"model":"m","input":"x"}')
-    with pytest.raises(Unsupported):
-        BEDROCK.build_request(embeddings, target())
+# --- embeddings
+
+TITAN, COHERE, COHERE_4 = "amazon.titan-embed-text-v2:0", "cohere.embed-english-v3", "eu.cohere.embed-v4:0"
+
+
+def embedding(**body: Any) -> ModelRequest:
+    return parse(Endpoint.EMBEDDINGS, json.dumps({"model": "m", "input": "a cat", **body}).encode())
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "sent"),
+    [
+        (TITAN, {"dimensions": 256}, {"inputText": "a cat", "dimensions": 256}),
+        (TITAN, {"input": ["a dog"]}, {"inputText": "a dog"}),
+        ("amazon.titan-embed-text-v1", {}, {"inputText": "a cat"}),
+        (
+            COHERE,
+            {"input": ["a", "b"]},
+            {"texts": ["a", "b"], "input_type": "search_document", "embedding_types": ["float"]},
+        ),
+        (
+            COHERE_4,
+            {"dimensions": 512, "input_type": "search_query"},
+            {"texts": ["a cat"], "input_type": "search_query", "embedding_types": ["float"], "output_dimension": 512},
+        ),
+    ],
+)
+def test_embeddings_are_asked_for_in_the_models_own_words(model: str, given: Any, sent: Any) -> None:
+    upstream = BEDROCK.build_request(embedding(encoding_format="base64", **given), target(model))
+    assert upstream.path.endswith(b"/invoke")
+    assert json.loads(upstream.body) == sent
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "name"),
+    [
+        (TITAN, {"input": ["a", "b"]}, "input"),
+        (TITAN, {"input": [1, 2]}, "input"),
+        (COHERE, {"input": ["a"] * 97}, "input"),
+        (COHERE, {"dimensions": 256}, "dimensions"),
+        ("amazon.titan-embed-text-v1", {"dimensions": 256}, "dimensions"),
+        (NOVA, {}, "model"),
+    ],
+)
+def test_embeddings_that_cannot_be_had_are_refused_by_name(model: str, given: Any, name: str) -> None:
+    with pytest.raises(Unsupported) as raised:
+        BEDROCK.build_request(embedding(**given), target(model))
+    assert raised.value.param == name
+
+
+@pytest.mark.parametrize(
+    ("body", "usage"),
+    [
+        ({"embedding": [0.5, -0.25], "inputTextTokenCount": 3}, Usage(3, 0)),
+        ({"embeddings": {"float": [[0.5, -0.25]]}}, None),
+    ],
+)
+def test_vectors_come_as_floats_or_packed(body: Any, usage: Usage | None) -> None:
+    for encoding, vector in ((None, [0.5, -0.25]), ("base64", "AAAAPwAAgL4=")):
+        parsed = BEDROCK.parse_response(embedding(encoding_format=encoding), json.dumps(body).encode())
+        assert isinstance(parsed, Completion)
+        assert json.loads(parsed.body)["data"] == [{"object": "embedding", "index": 0, "embedding": vector}]
+        assert parsed.usage is not None
+        assert parsed.usage == usage or (usage is None and parsed.usage.estimated)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"embedding": "x"}', b'{"embeddings": [[1]]}'])
+def test_a_200_without_vectors_is_a_protocol_failure(body: bytes) -> None:
+    failure = BEDROCK.parse_response(embedding(), body)
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.PROTOCOL
 
 
 # --- answers
