@@ -293,6 +293,7 @@ class GeminiStream(EventStream):
 
     def _take(self, candidate: _Candidate, answer_id: str) -> None:
         choice = candidate.index
+        logprobs = _logprobs(candidate.logprobs_result)  # of all the text in this event
         for part in candidate.content.parts if candidate.content else ():
             if part.function_call is not None:
                 number = self._called.get(choice, 0)
@@ -302,7 +303,8 @@ class GeminiStream(EventStream):
             elif part.thought:
                 self.reasoning(part.text, choice)
             else:
-                self.text(part.text, choice)
+                self.text(part.text, choice, logprobs)
+                logprobs = None if part.text else logprobs
                 if part.thought_signature:
                     self.reasoning_detail(_sealed(part.thought_signature), choice)
         if candidate.finish_reason is None:

@@ -191,6 +191,15 @@ def test_a_text_signature_is_told_with_the_text() -> None:
     )
 
 
+def test_log_probabilities_come_with_their_text() -> None:
+    token = {"token": "Hi", "tokenId": 1, "logProbability": -0.5}
+    first = said({"text": ""}, {"text": "Hi"}) | {"logprobsResult": {"chosenCandidates": [token]}}
+    _, chunks = decoded(event(first) + EVENTS[-1])
+    told = [chunk["choices"][0]["logprobs"] for chunk in chunks if chunk != "DONE" and chunk["choices"]]
+    one = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}
+    assert [content for content in told if content] == [{"content": [one], "refusal": None}]
+
+
 def test_two_candidates_end_when_both_have() -> None:
     first = event(said({"text": "a"}, finish="STOP", index=0))
     decoder, chunks = decoded(first, n=2)
