@@ -91,7 +91,7 @@ def test_a_new_address_wipes_the_key_here_too(operator: Browser, acme: Tenant) -
     ("fields", "words"),
     [
         ({"base_url": "ftp://x"}, "must begin with http"),
-        ({"family": "gemini"}, "not available yet"),
+        ({"family": "nonsense"}, "The family is unknown"),
         ({"models": "{}"}, "This field is required"),
         ({"options": '{"region": "eu"}'}, "has no such option"),
         ({"api_key": "two words"}, "printable ASCII"),
