@@ -232,7 +232,7 @@ class OpenAIStream:
             self.failure = Failure(FailureKind.PROTOCOL, "The provider sent an event that is not a completion chunk.")
             return False
         if chunk.error:
-            self.failure = _event_failure(chunk.error)
+            self.failure = event_failure(chunk.error)
             return False
         if chunk.usage is not None:
             self.usage = _usage(chunk.usage)
@@ -305,10 +305,10 @@ def _failure_in(body: bytes) -> Failure | None:
         error = _decode_error(body).error
     except (msgspec.DecodeError, RecursionError):
         return None
-    return _event_failure(error) if error else None
+    return event_failure(error) if error else None
 
 
-def _event_failure(error: Any) -> Failure:
+def event_failure(error: Any) -> Failure:
     """Classify an error that came with status 200, where the words are all there is to go by."""
     message, type_, param, code = _error_fields(error)
     words = {type_, code}

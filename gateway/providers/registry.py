@@ -13,17 +13,7 @@ from gateway.providers.gemini import GEMINI
 from gateway.providers.mistral import MISTRAL
 from gateway.providers.openai import OPENAI
 from gateway.providers.openai_compatible import OPENAI_COMPATIBLE
+from gateway.providers.openai_responses import with_responses
 
-FAMILIES: Mapping[str, Adapter] = {
-    adapter.family: by_chat(adapter, DIALECTS)
-    for adapter in (
-        OPENAI,
-        OPENAI_COMPATIBLE,
-        ANTHROPIC,
-        AZURE_OPENAI,
-        BEDROCK,
-        COHERE,
-        GEMINI,
-        MISTRAL,
-    )
-}
+_SPOKEN = (with_responses(OPENAI), OPENAI_COMPATIBLE, ANTHROPIC, AZURE_OPENAI, BEDROCK, COHERE, GEMINI, MISTRAL)
+FAMILIES: Mapping[str, Adapter] = {adapter.family: by_chat(adapter, DIALECTS) for adapter in _SPOKEN}

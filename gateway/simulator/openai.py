@@ -10,7 +10,14 @@ from typing import Any
 
 import msgspec
 
-from gateway.simulator import openai_chat, openai_chat_request, openai_completions, openai_embeddings
+from gateway.simulator import (
+    openai_chat,
+    openai_chat_request,
+    openai_completions,
+    openai_embeddings,
+    openai_responses,
+    openai_responses_request,
+)
 from gateway.simulator import openai_members as members
 from gateway.simulator.dialect import Asked, Circumstances, Dialect, Headers, Refused, Reply, Request, Stream
 from gateway.simulator.openai_errors import error_body, failure, invalid, model_not_found
@@ -26,6 +33,7 @@ _POSTED = {
     "/chat/completions": openai_chat_request.MEMBERS,
     "/completions": openai_completions.MEMBERS,
     "/embeddings": openai_embeddings.MEMBERS,
+    "/responses": openai_responses_request.MEMBERS,
 }
 
 
@@ -90,6 +98,8 @@ def route(request: Request, asked: Asked, circumstances: Circumstances, *, stric
         return openai_chat.complete(asked, body, circumstances, strict=strict)
     if path == "/completions":
         return openai_completions.complete(asked, body, circumstances)
+    if path == "/responses":
+        return openai_responses.respond(asked, body, circumstances)
     return openai_embeddings.embed(asked, body, circumstances)
 
 

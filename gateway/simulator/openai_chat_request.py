@@ -32,7 +32,7 @@ MEMBERS = frozenset(
 )
 MIN_CACHED_PROMPT = 1024  # tokens; shorter prompts are never cached
 _REASONING_MODEL = re.compile(r"(?:.*/)?(?:o[134](?:-|$)|gpt-5)")
-_REASONING_TOKENS = {"none": 0, "minimal": 0, "low": 32, "medium": 64, "high": 128, "xhigh": 256}
+REASONING_TOKENS = {"none": 0, "minimal": 0, "low": 32, "medium": 64, "high": 128, "xhigh": 256}
 _FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 
 
@@ -64,7 +64,7 @@ def checked(asked: Asked, body: Body, circumstances: Circumstances, *, strict: b
     schema, json_object = _checked_format(body, messages, strict=strict)
     last = messages[-1]
     counted = prompt_tokens(messages, body.get("tools") or [])
-    effort = members.one_of(body, "reasoning_effort", tuple(_REASONING_TOKENS)) or "medium"
+    effort = members.one_of(body, "reasoning_effort", tuple(REASONING_TOKENS)) or "medium"
     conversation = Conversation(
         last_text=text_of(last if last["role"] in ("tool", "function") else _last_user(messages)),
         after_tool=last["role"] in ("tool", "function"),
@@ -75,7 +75,7 @@ def checked(asked: Asked, body: Body, circumstances: Circumstances, *, strict: b
         json_object=json_object,
         max_tokens=limit,
         stop=members.stop_sequences(body),
-        reasoning_tokens=_REASONING_TOKENS[effort] if reasoning else 0,
+        reasoning_tokens=REASONING_TOKENS[effort] if reasoning else 0,
         giant=circumstances.giant,
     )
     return Chat(

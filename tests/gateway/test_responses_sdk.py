@@ -25,9 +25,9 @@ WEATHER: Any = {
 }
 
 
-@pytest.fixture(params=["openai_compatible", "anthropic"])
+@pytest.fixture(params=["openai", "openai_compatible", "anthropic"])
 def upstream(request: pytest.FixtureRequest) -> Iterator[Upstream]:
-    """A provider of each family that is translated; the tests below hold for all of them alike."""
+    """A provider of each family, one of which speaks the API itself. The tests below hold for all of them alike."""
     with Upstream(family=request.param) as running:
         yield running
 
@@ -125,18 +125,17 @@ def test_an_image_reaches_the_model(sdk: OpenAI) -> None:
 
 
 def test_an_answer_that_was_cut_is_incomplete(sdk: OpenAI) -> None:
-    answer = sdk.responses.create(model="gpt-4o", input="Tell me a long story", max_output_tokens=3)
+    story = "Tell me a story that is much longer than sixteen tokens, whoever counts them by four bytes each"
+    answer = sdk.responses.create(model="gpt-4o", input=story, max_output_tokens=16)
     assert answer.status == "incomplete"
     assert answer.incomplete_details is not None
     assert answer.incomplete_details.reason == "max_output_tokens"
 
 
 def test_what_has_no_counterpart_is_refused_by_name(sdk: OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="previous_response_id") as refused:
+    with pytest.raises(openai.BadRequestError, match=r"[Pp]revious.response") as refused:
         sdk.responses.create(model="gpt-4o", input="Hi", previous_response_id="resp_1")
     assert refused.value.param == "previous_response_id"
-    with pytest.raises(openai.BadRequestError, match="web_search"):
-        sdk.responses.create(model="gpt-4o", input="Hi", tools=[{"type": "web_search"}])
 
 
 def test_the_django_door_speaks_it_too(servers: Servers, sdk: OpenAI) -> None:
@@ -146,11 +145,11 @@ def test_the_django_door_speaks_it_too(servers: Servers, sdk: OpenAI) -> None:
 
 
 def test_a_stream_that_breaks_off_raises(sdk: OpenAI, routed: Client, upstream: Upstream) -> None:
-    upstream.script("cut@5")
+    upstream.script("cut@7")
     seen = []
     with (
         pytest.raises(openai.APIError, match="broke off"),
-        sdk.responses.create(model="gpt-4o", input="Hello there, tell me more", stream=True) as stream,
+        sdk.responses.create(model="gpt-4o", input="Tell me very much more than that", stream=True) as stream,
     ):
         seen += [event.type for event in stream]
     assert "response.completed" not in seen
