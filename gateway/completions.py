@@ -57,7 +57,7 @@ class Pipeline:
 
         Only the answer to an earlier call, given again for its idempotency key, is no call of its own.
         """
-        outcome = Outcome(call.endpoint.value, self.spool, self.admission.month)
+        outcome = Outcome(call.endpoint._value_, self.spool, self.admission.month)
         claim: Claim | None = None
         try:
             caller = outcome.caller = authenticate(self.snapshots.current, call.head.authorization)

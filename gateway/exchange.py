@@ -118,6 +118,12 @@ class Response:
             raise self._error
         return b""
 
+    def whole(self) -> bytes | None:
+        """The body, if all of it is here at once, as small ones are: None has to be waited for with chunk()."""
+        if not self.ended or self._error is not None or len(self._chunks) != 1:
+            return None
+        return self._chunks.pop()
+
     async def pipe(self, sink: Callable[[bytes], bool], *, idle_seconds: float, by: float) -> None:
         """Give the body to `sink` as it arrives, within the callback that brings it, until the sink returns True.
 
@@ -220,7 +226,12 @@ class Response:
             raise ConnectionBroken("The connection ended before the request was sent.", response_started=False)
         connection.response = self
         connection.write(message)
-        await self._arrival(by)
+        # What _arrival() does, without a coroutine of its own: every request comes this way.
+        try:
+            await self._expect(connection, by)
+        except asyncio.CancelledError:
+            self._given_up()
+            raise
         if not self._has_head:
             assert self._error is not None
             raise self._error
@@ -231,16 +242,24 @@ class Response:
         connection = self._connection
         if connection is None:
             return
+        try:
+            await self._expect(connection, by)
+        except asyncio.CancelledError:
+            self._given_up()
+            raise
+
+    def _expect(self, connection: "Connection", by: float) -> asyncio.Future[None]:
+        """Return what is done when something has arrived, ended or failed."""
         if self._waiter is not None:
             raise RuntimeError("Two tasks wait for the same response.")
         waiter = self._waiter = connection.future()
         connection.expire_at(by)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            self._waiter = None
-            self._let_go_broken()
-            raise
+        return waiter
+
+    def _given_up(self) -> None:
+        """Whoever waited was cancelled."""
+        self._waiter = None
+        self._let_go_broken()
 
     def _wake(self) -> None:
         waiter = self._waiter
@@ -276,7 +295,8 @@ class Response:
                 self._error = ConnectionBroken(
                     "The response was closed before its end.", response_started=self._started
                 )
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def _resume(self) -> None:
         self._paused = False
@@ -312,7 +332,7 @@ class Response:
         if self.ended:
             if self._released:
                 self._let_go()
-            else:
+            elif self._waiter is not None:
                 self._wake()
         elif self._silent_bytes > MAX_HEAD_BYTES:
             # Header, trailer or chunk-extension bytes without end; the parser collects some of them in memory.

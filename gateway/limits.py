@@ -83,15 +83,16 @@ class KeyShares:
     def head(self) -> bytes:
         """Return the headers that tell what is left: what nobody has claimed, and what this process holds itself."""
         head, now = b"", time.time()
+        reset = _RESETS[60 - int(now % 60)]
         if self.quota is not None:
             head = b"x-nexus-quota-remaining: %d\r\n" % _remaining(self.quota, now)
         if self.rpm is not None:
             head += b"%bx-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %b\r\n" % (
-                self._rpm_limit, _remaining(self.rpm, now), _reset(now),
+                self._rpm_limit, _remaining(self.rpm, now), reset,
             )  # fmt: skip
         if self.tpm is not None:
             head += b"%bx-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %b\r\n" % (
-                self._tpm_limit, _remaining(self.tpm, now), _reset(now),
+                self._tpm_limit, _remaining(self.tpm, now), reset,
             )  # fmt: skip
         return head
 
@@ -255,7 +256,3 @@ def _tokens_of(request: ModelRequest, limit: int) -> int:
 def _remaining(share: Share, now: float) -> int:
     block = share.block
     return max(0, block.room + block.spare) if now < block.window_ends else share.limit
-
-
-def _reset(now: float) -> bytes:
-    return _RESETS[60 - int(now % 60)]

@@ -31,7 +31,7 @@ class Outcome:
     __slots__ = (
         "announced", "attempt_started", "attempts", "caller", "closed", "content_bytes", "cost_nano_usd",
         "cost_usd", "decision", "dropped", "endpoint", "failures", "first_content_ms", "hold", "id", "latency_ms",
-        "month", "overhead_ms", "request", "route", "shares", "spool", "started", "upstream_seconds", "usage",
+        "leased", "month", "overhead_ms", "request", "route", "shares", "spool", "started", "upstream_seconds", "usage",
     )  # fmt: skip
 
     def __init__(self, endpoint: str, spool: Spool, month: str = "") -> None:
@@ -43,6 +43,7 @@ class Outcome:
         self.caller: Caller | None = None
         self.shares: KeyShares | None = None  # of its key's limits, where it has any
         self.hold: Hold | None = None  # what it has taken of them
+        self.leased = False  # a unit of a monthly quota is among it
         self.request: ModelRequest | None = None
         self.route: Route | None = None
         self.attempts: list[Attempt] = []
@@ -77,19 +78,15 @@ class Outcome:
                 streamed=request.stream,
                 input_estimate=request.input_tokens_estimate,
                 month=self.month,
-                leased=self.is_leased,
+                leased=self.leased,
             )
         )
-
-    @property
-    def is_leased(self) -> bool:
-        """Whether it took a unit of a monthly quota."""
-        return self.hold is not None and self.hold.key.quota is not None
 
     def admitted(self, hold: Hold) -> None:
         """Take down what it has taken of its key's limits."""
         self.hold = hold
-        self.month = hold.quota_month or self.month
+        if month := hold.quota_month:
+            self.month, self.leased = month, True
 
     def note(self, route: Route, fate: str, failure: Failure | None, *, circuit: str = "closed") -> None:
         """Take down what became of a candidate."""
@@ -199,5 +196,5 @@ class Outcome:
             cost_usd=cost,
             unpriced=usage is not None and cost is None,
             month=self.month if self.announced else "",
-            leased=self.announced and self.is_leased,
+            leased=self.announced and self.leased,
         )

@@ -7,7 +7,7 @@ first's.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -58,7 +58,7 @@ class Reply:
         """The door is done: whatever has not been sent by now will not be. Harmless after a whole answer."""
         if self.stream is not None:
             self.stream.close()
-        elif self.outcome is not None:
+        elif self.outcome is not None and not self.outcome.closed:
             self.outcome.close(CLIENT_GONE, error_class="client_gone", retryable=False)
 
 
@@ -83,8 +83,8 @@ class Relay:
     stopping: bool = False  # the process must end now
     repeating: int = 0  # those of them that ask a provider again
 
-    async def answer(self, caller: Caller, request: ModelRequest, outcome: Outcome) -> Reply:
-        """Return the first candidate's answer that is one. Raises NexusError when there is none."""
+    def answer(self, caller: Caller, request: ModelRequest, outcome: Outcome) -> Awaitable[Reply]:
+        """Return the first candidate's answer that is one, to be awaited. Raises NexusError when there is none."""
         routes = caller.tenant.routes.get(request.model)
         if routes is None:
             raise ModelNotFound(
@@ -92,13 +92,7 @@ class Relay:
                 "GET /v1/models lists those that are served.",
                 param="model",
             )
-        task = asyncio.current_task()
-        assert task is not None
-        self.under_way.add(task)
-        try:
-            return await _Journey(self, caller, request, outcome, routes).run()
-        finally:
-            self.under_way.discard(task)
+        return _Journey(self, caller, request, outcome, routes).run()
 
     def may_repeat(self) -> bool:
         """Whether one more request may ask a provider again now."""
@@ -144,22 +138,28 @@ class _Journey:
         outcome.decision = Decision(routes.plan, self.draws) if self.draws else routes.decision
 
     async def run(self) -> Reply:
-        walk = self.walk
+        walk, under_way = self.walk, self.relay.under_way
         failure: Failure | None = None
-        while (route := walk.next()) is not None and self.loop.time() < self.deadline:
-            if walk.repeating:
-                result = await self._again(route, failure)
-            else:
-                result = await self._try(route)
-            if isinstance(result, Reply):
-                return result
-            if result is None:
-                continue
-            failure = result
-            if failure.kind is FailureKind.REQUEST:
-                self._ended("rejected")
-                told = without_secrets(failure, api_key=route.target.api_key, host=route.origin.host)
-                raise UpstreamRejected(told)
+        task = asyncio.current_task()
+        assert task is not None
+        under_way.add(task)
+        try:
+            while (route := walk.next()) is not None and self.loop.time() < self.deadline:
+                if walk.repeating:
+                    result = await self._again(route, failure)
+                else:
+                    result = await self._try(route)
+                if isinstance(result, Reply):
+                    return result
+                if result is None:
+                    continue
+                failure = result
+                if failure.kind is FailureKind.REQUEST:
+                    self._ended("rejected")
+                    told = without_secrets(failure, api_key=route.target.api_key, host=route.origin.host)
+                    raise UpstreamRejected(told)
+        finally:
+            under_way.discard(task)
         self._ended("exhausted" if self.loop.time() < self.deadline else "deadline")
         raise for_client(self.outcome.attempts, self.outcome.failures, reopens_in=self.reopens_in)
 
@@ -253,12 +253,19 @@ class _Journey:
             return route.adapter.parse_error(response.status, response.headers, body)
         if self.request.stream:
             return await self._commit(route, permit, response, first_by)
-        body = await self._body(response, first_by)
-        self.outcome.upstream_seconds += time.perf_counter() - self.outcome.attempt_started
+        whole = response.whole()
+        body = whole if whole is not None else await self._body(response, first_by)
+        outcome = self.outcome
+        outcome.upstream_seconds += time.perf_counter() - outcome.attempt_started
         answer = route.adapter.parse_response(self.request, body)
         if isinstance(answer, Failure):
             return answer
-        return await self._whole(route, permit, answer)
+        outcome.first_content_ms = outcome.elapsed_ms()
+        outcome.settle(answer.usage)
+        self._note(route, permit, "200", None)
+        if self.circuits.needs_report(route.provider_id, permit, Result.SUCCESS):
+            await self.circuits.report(route.provider_id, permit, Result.SUCCESS, "200")
+        return self._whole(answer)
 
     async def _body(self, response: Response, first_by: float) -> bytes:
         """Return the whole body: its first bytes by the provider's time, the rest by the time a stream may be idle."""
@@ -268,13 +275,8 @@ class _Journey:
         idle_by = self.loop.time() + self.relay.limits.idle_seconds
         return body + await response.read(limit=MAX_ANSWER_BYTES, by=min(idle_by, self.deadline))
 
-    async def _whole(self, route: Route, permit: Permit, answer: Completion) -> Reply:
+    def _whole(self, answer: Completion) -> Reply:
         outcome = self.outcome
-        outcome.first_content_ms = outcome.elapsed_ms()
-        outcome.settle(answer.usage)
-        self._note(route, permit, "200", None)
-        if self.circuits.needs_report(route.provider_id, permit, Result.SUCCESS):
-            await self.circuits.report(route.provider_id, permit, Result.SUCCESS, "200")
         head = b"content-type: application/json\r\n" + outcome.head()
         if outcome.cost_usd is not None:
             head += b"x-nexus-cost-usd: %b\r\n" % outcome.cost_usd.encode()
