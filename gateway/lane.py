@@ -19,6 +19,7 @@ from gateway.completions import Call
 from gateway.door import ENDPOINTS, RECORD_FIRST_BYTES
 from gateway.plane import DataPlane
 from gateway.relay import Reply
+from gateway.repeated_head import RepeatedHead, learnt
 from gateway.request_head import RequestHead, read_head
 from gateway.schema import Endpoint
 from nexus.errors import BodyTooLarge, NexusError, RequestTimeout
@@ -55,6 +56,7 @@ class LaneProtocol(GuardedHttpProtocol):
         self._plane = plane
         self._exchange: Exchange | None = None
         self._stream: ByteStream | None = None  # of the exchange, while it runs
+        self._known_head: RepeatedHead | None = None  # of the last request, if the next may have the same
         self._date: list[tuple[bytes, bytes]] = []
         self._date_line = b""
 
@@ -129,6 +131,29 @@ class LaneProtocol(GuardedHttpProtocol):
             self._start(exchange)
 
     # --- asyncio.Protocol
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        begins = self._phase is Phase.IDLE or (self._phase is Phase.HEAD and self._head_bytes == 0)
+        if not begins or self._deaf:
+            super().data_received(data)
+            return
+        known = self._known_head
+        body = known.body_in(data) if known is not None else None
+        if known is not None and body is not None and len(body) <= self._limits.body_bytes:
+            self._serve_again(known, body)
+            return
+        super().data_received(data)
+        exchange = self._exchange
+        if exchange is not None and exchange.keep_alive and self._phase is Phase.ANSWER:
+            self._known_head = learnt(data, exchange.size, exchange.endpoint, exchange.head)
+
+    def _serve_again(self, known: RepeatedHead, body: bytes) -> None:
+        """Serve a request whose head was read before: neither it nor the parser needs another look."""
+        exchange = Exchange(known.endpoint, known.head, keep_alive=self._drained_at is None)
+        exchange.parts.append(body)
+        self._exchange, self._phase, self._head_bytes = exchange, Phase.ANSWER, 0
+        self._start(exchange)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -218,7 +243,7 @@ class LaneProtocol(GuardedHttpProtocol):
             outcome.close(reply.status)
         head = self._head(exchange, reply)
         self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
-        if outcome is not None:
+        if outcome is not None and not outcome.closed:
             outcome.close(reply.status)
 
     async def _write_stream(self, exchange: Exchange, reply: Reply) -> None:

@@ -345,6 +345,35 @@ def test_one_connection_serves_one_request_after_the_other(base_url: str, routed
 
 
 @EVERY_DOOR
+def test_each_request_on_a_connection_is_read_for_itself(base_url: str, routed: Client, upstream: Upstream) -> None:
+    """The same head again and again but for one thing: whose key, how long, in how many pieces, which framing."""
+    with connected(base_url) as link:
+
+        def answered(data: bytes, word: bytes) -> None:
+            link.send(data)
+            answer = link.answer()
+            assert (answer.status, word in answer.body) == (200, True), answer
+
+        answered(request(routed.key), b"Hello")
+        answered(request(routed.key), b"Hello")
+        answered(request(routed.key, BODY.replace(b"Hello", b"A longer one")), b"A longer one")
+        link.send(request("nxk_unknown"))
+        assert link.answer().error["code"] == "INVALID_API_KEY"
+        answered(request(routed.key), b"Hello")
+        link.send(head(routed.key, "content-type: application/json", "content-length: 1") + b"{")
+        assert link.answer().error["code"] == "INVALID_REQUEST"
+        whole = request(routed.key, BODY.replace(b"Hello", b"In pieces"))
+        for piece in (whole[:30], whole[30:-20], whole[-20:-1]):
+            link.send(piece)
+            time.sleep(0.02)  # or the pieces would come as one
+        answered(whole[-1:], b"In pieces")
+        answered(chunked(routed.key, b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)), b"Hello")
+        answered(request(routed.key, BODY, "x-more: 1"), b"Hello")
+        answered(request(routed.key), b"Hello")
+    assert upstream.stats()["requests"] == 8
+
+
+@EVERY_DOOR
 def test_requests_sent_at_once_are_answered_in_order_and_never_twice(
     base_url: str, routed: Client, upstream: Upstream
 ) -> None:
