@@ -12,7 +12,6 @@ from typing import Any
 
 from gateway.egress import SETTING, Allowance, refuse_reason
 from gateway.origin import Origin, parse_base_url
-from gateway.providers.bedrock import DEFAULT_REGION
 from gateway.providers.registry import FAMILIES
 from nexus.errors import InvalidRequest
 
@@ -56,7 +55,7 @@ def default_base_url(family: str, options: Mapping[str, Any]) -> str:
     adapter = FAMILIES[family]
     if adapter.own_base_url is not None:
         return adapter.own_base_url(options)
-    return adapter.default_base_url.replace("{region}", str(options.get("region", DEFAULT_REGION)))
+    return adapter.default_base_url
 
 
 def checked_base_url(

@@ -3,8 +3,9 @@
 Wire facts: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -83,6 +84,11 @@ def _region_of(host: bytes) -> str:
     return DEFAULT_REGION
 
 
+def own_base_url(options: Mapping[str, Any]) -> str:
+    """Return AWS's own address of the region that the options name."""
+    return f"https://bedrock-runtime.{options.get('region') or DEFAULT_REGION}.amazonaws.com"
+
+
 def models_request(target: Target) -> ModelsRequest:
     """Return the request for the foundation models, which the control plane answers."""
     return ModelsRequest(f"{target.base_path}/foundation-models".encode(), _identity(target))
@@ -100,7 +106,7 @@ def parse_models(body: bytes) -> Sequence[str]:
 
 BEDROCK = Adapter(
     "bedrock",
-    "https://bedrock-runtime.{region}.amazonaws.com",
+    own_base_url({}),
     build_request,
     parse_response,
     BedrockStream,
@@ -109,4 +115,5 @@ BEDROCK = Adapter(
     parse_models,
     sign=sign,
     models_host=models_host,
+    own_base_url=own_base_url,
 )
