@@ -130,16 +130,19 @@ def _contents(chat: Chat, *, signs: bool) -> list[dict[str, Any]]:
     turns = chat.turns
     began = max((at for at, message in enumerate(turns) if message.role == "user"), default=-1)
     contents: list[dict[str, Any]] = []
+    names: dict[str, str] = {}  # of the calls so far; where an id comes again, the last one is meant
     results: list[dict[str, Any]] | None = None  # of the step that the last messages belong to
     for at, message in enumerate(turns):
         if message.role == "tool":
             if results is None:
                 results = []
                 contents.append({"role": "user", "parts": results})
-            results.append(_result(message, chat.tool_name(message.tool_call_id)))
+            call_id = message.tool_call_id
+            results.append(_result(message, names.get(call_id) or chat.tool_name(call_id)))
             continue
         results = None
         if message.role == "assistant":
+            names.update((call.id, call.name) for call in message.tool_calls)
             role, parts = "model", _spoken(message, must_sign=signs and at > began)
         else:
             role, parts = "user", [_part(part) for part in message.parts]

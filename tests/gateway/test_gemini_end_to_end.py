@@ -121,6 +121,12 @@ def test_a_tool_is_called_and_its_result_answered_plain_and_streamed(sdk: OpenAI
         assert answer.content == "[simulated] The tool answered: 18 degrees"
 
 
+def test_the_responses_api_is_answered_too_plain_and_streamed(sdk: OpenAI) -> None:
+    assert sdk.responses.create(model="gemini", input="Hello there").output_text == ECHO
+    with sdk.responses.stream(model="gemini", input="Hello there") as stream:
+        assert stream.get_final_response().output_text == ECHO
+
+
 def test_a_history_of_another_vendor_goes_on_with_gemini(sdk: OpenAI) -> None:
     first = sdk.chat.completions.create(model="last-gemini", messages=ASK, tools=[WEATHER]).choices[0].message
     (call,) = first.tool_calls or []

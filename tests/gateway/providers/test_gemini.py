@@ -177,6 +177,13 @@ def test_a_result_that_is_no_object_is_wrapped(content: str) -> None:
     assert part["functionResponse"]["response"] == {"result": content}
 
 
+def test_an_id_that_comes_again_means_the_last_call() -> None:
+    messages = [*HELLO, calling(call()), result(), calling(call("time")), result()]
+    contents = sent(messages=messages)["contents"]
+    names = [part["functionResponse"]["name"] for at in (2, 4) for part in contents[at]["parts"]]
+    assert names == ["weather", "time"]
+
+
 def test_a_result_without_a_call_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="call_9"):
         built(messages=[*HELLO, calling(call()), result(call_id="call_9")])
