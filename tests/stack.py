@@ -5,12 +5,14 @@ Nothing here is rolled back: whoever uses it makes a tenant of its own, whose ro
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from tests.database import database_urls
 
 ROOT = Path(__file__).resolve().parents[1]
 MANAGE = ("manage.py",)
+# Below those that a system gives to clients and to who asks for any: between the look and the use, nobody gets one.
+PORTS = range(20_000, 32_000)
 
 
 def eventually[Value](look: Callable[[], Value | None], *, seconds: float = 30.0, what: str = "it") -> Value:
@@ -36,10 +40,11 @@ def eventually[Value](look: Callable[[], Value | None], *, seconds: float = 30.0
 
 def free_port() -> int:
     """Return a loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Process:
@@ -75,13 +80,27 @@ class Process:
         return [int(pid) for pid in found.stdout.split()]
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
+        self.tell(sign)
+        return self.wait()
+
+    def tell(self, sign: signal.Signals = signal.SIGTERM) -> None:
         if self.running:
             self._process.send_signal(sign)
+
+    def wait(self) -> int:
+        """Wait for its end, and return its status."""
         try:
             return self._process.wait(15)
         except subprocess.TimeoutExpired:
             os.killpg(self.pid, signal.SIGKILL)
             raise AssertionError(f"{self._arguments} did not stop:\n{self.log.read_text()[-3000:]}") from None
+
+
+def stop_together(processes: Sequence[Process]) -> None:
+    for process in processes:
+        process.tell()
+    for process in processes:
+        process.wait()
 
 
 class Server(Process):
@@ -100,14 +119,15 @@ class Server(Process):
             if not self.running:
                 raise AssertionError(f"the server died:\n{self.log.read_text()[-3000:]}")
             try:
-                return httpx.get(f"{self.base_url}/readyz", timeout=5).status_code in statuses
+                return http.get("/readyz").status_code in statuses
             except httpx.TransportError:
                 return False
 
-        try:
-            eventually(ready, seconds=60, what=f"the start of {self._arguments}")
-        except AssertionError as error:
-            raise AssertionError(f"{error}:\n{self.log.read_text()[-3000:]}") from None
+        with httpx.Client(base_url=self.base_url, timeout=5) as http:
+            try:
+                eventually(ready, seconds=60, what=f"the start of {self._arguments}")
+            except AssertionError as error:
+                raise AssertionError(f"{error}:\n{self.log.read_text()[-3000:]}") from None
 
 
 class ForeignServer(Server):
@@ -151,6 +171,26 @@ class Stack:
         server.wait_until_ready()
         return server
 
+    def serve_together(
+        self, *roles: str, workers: int = 1, environment: Mapping[str, str] | None = None
+    ) -> list[Server]:
+        """Start several servers at the same time, which takes about as long as one."""
+        servers = [self._server(role, workers, environment) for role in roles]
+        for server in servers:
+            server.wait_until_ready()
+        return servers
+
+    @contextmanager
+    def serving(
+        self, *roles: str, workers: int = 1, environment: Mapping[str, str] | None = None
+    ) -> Iterator[list[Server]]:
+        """Start servers, and stop those that still run: one that nobody needs takes its time from the others."""
+        servers = self.serve_together(*roles, workers=workers, environment=environment)
+        try:
+            yield servers
+        finally:
+            stop_together(servers)
+
     def start_unready(self, role: str, *, environment: Mapping[str, str] | None = None) -> Server:
         """Start a server that is expected to say that it is not ready."""
         server = self._server(role, 1, environment)
@@ -175,13 +215,16 @@ class Stack:
         server.wait_until_ready()
         return server
 
-    def serve_astray(self, seconds: int) -> Server:
-        """Start our own server under a clock that is wrong by so many seconds."""
-        log = self.folder / f"astray-{len(self._processes)}.log"
-        server = AstrayServer(seconds, log=log, environment=self.environment)
-        self._processes.append(server)
-        server.wait_until_ready()
-        return server
+    def serve_astray(self, *seconds: int) -> list[Server]:
+        """Start our own server under clocks that are wrong by so many seconds, at the same time."""
+        servers: list[Server] = []
+        for each in seconds:
+            log = self.folder / f"astray-{len(self._processes)}.log"
+            servers.append(AstrayServer(each, log=log, environment=self.environment))
+            self._processes.append(servers[-1])
+        for server in servers:
+            server.wait_until_ready()
+        return servers
 
     def run(
         self, *arguments: str, program: tuple[str, ...] = MANAGE, environment: Mapping[str, str] | None = None
@@ -202,8 +245,7 @@ class Stack:
         return [pid for process in running for pid in (process.pid, *process.children())]
 
     def stop(self) -> None:
-        for process in reversed(self._processes):
-            process.stop()
+        stop_together(self._processes[::-1])
 
     def logs(self) -> str:
         return "\n".join(f"== {path.name}\n{path.read_text()}" for path in sorted(self.folder.glob("*.log")))

@@ -61,7 +61,8 @@ def servers(committed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     stack = Stack(tmp_path_factory.mktemp("stack"), connection.settings_dict["NAME"])
     try:
         stack.run("ship")
-        yield Servers(stack, door=stack.serve("all"), twin=stack.serve("console"))
+        door, twin = stack.serve_together("all", "console")
+        yield Servers(stack, door=door, twin=twin)
     finally:
         stack.stop()
 
@@ -132,13 +133,14 @@ def in_force(*servers: Server) -> None:
     """Wait until the servers work with all that has been committed so far."""
     revision = ConfigRevision.objects.values_list("revision", flat=True).get()
     announce()
-    for server in servers:
+    with httpx.Client() as http:
+        for server in servers:
 
-        def caught_up(url: str = server.base_url) -> bool:
-            known: int = httpx.get(f"{url}/readyz").json()["checks"]["configuration"]["revision"]
-            return known >= revision
+            def caught_up(url: str = server.base_url) -> bool:
+                known: int = http.get(f"{url}/readyz").json()["checks"]["configuration"]["revision"]
+                return known >= revision
 
-        eventually(caught_up, what=f"configuration revision {revision} in force")
+            eventually(caught_up, what=f"configuration revision {revision} in force")
 
 
 def make_client() -> Client:

@@ -18,10 +18,8 @@ BODY: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "conten
 @pytest.fixture(scope="module")
 def four(servers: Servers) -> Iterator[list[Server]]:
     """Four server processes besides the stack's own, on the same Redis."""
-    started = [servers.stack.serve("all") for _ in range(4)]
-    yield started
-    for server in started:
-        server.stop()
+    with servers.stack.serving(*["all"] * 4) as started:
+        yield started
 
 
 @pytest.fixture

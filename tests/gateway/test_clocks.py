@@ -11,7 +11,7 @@ from gateway.models import CircuitEvent
 from tests.gateway.conftest import Client, Servers, in_force
 from tests.gateway.outages import BODY
 from tests.gateway.totals import log_totals, rollup_totals
-from tests.stack import Server, eventually
+from tests.stack import Server, eventually, stop_together
 from tests.upstream import Upstream
 
 BEHIND, AHEAD = -600, 30 * 86_400  # seconds; so far ahead there are no partitions
@@ -20,10 +20,9 @@ BEHIND, AHEAD = -600, 30 * 86_400  # seconds; so far ahead there are no partitio
 @pytest.fixture(scope="module")
 def machines(servers: Servers) -> Iterator[list[Server]]:
     """Two runtimes whose clocks are wrong, and one whose clock is right."""
-    astray = [servers.stack.serve_astray(BEHIND), servers.stack.serve_astray(AHEAD)]
+    astray = servers.stack.serve_astray(BEHIND, AHEAD)
     yield [*astray, servers.door]
-    for server in astray:
-        server.stop()
+    stop_together(astray)
 
 
 def ask(server: Server, client: Client) -> httpx.Response:

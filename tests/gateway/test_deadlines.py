@@ -26,8 +26,9 @@ PATIENCE_SECONDS = 15  # of the tests: far less than the limits that an installa
 
 
 @pytest.fixture(scope="module")
-def impatient(servers: Servers) -> Server:
-    return servers.stack.serve("all", environment=LIMITS)
+def impatient(servers: Servers) -> Iterator[Server]:
+    with servers.stack.serving("all", environment=LIMITS) as (server,):
+        yield server
 
 
 def ask(server: Server, client: Client, **fields: object) -> tuple[httpx.Response, float]:

@@ -110,7 +110,8 @@ def drain(server: Server, client: Client, slow: Upstream, *, count: int) -> Drai
 
 def test_no_stream_is_cut_and_new_requests_go_to_the_siblings(client: Client, slow: Upstream, servers: Servers) -> None:
     client.add_provider(slow, name="slow")
-    found = drain(servers.stack.serve("all", workers=2), client, slow, count=20)
+    with servers.stack.serving("all", workers=2) as (server,):
+        found = drain(server, client, slow, count=20)
     assert (found.whole, found.cut_upstream, found.new_requests_answered) == (20, 0, 5)
 
 
@@ -119,7 +120,8 @@ def test_no_stream_is_cut_and_new_requests_go_to_the_siblings(client: Client, sl
 @pytest.mark.parametrize("slow", [1500], indirect=True)
 def test_two_hundred_streams_are_not_cut(client: Client, slow: Upstream, servers: Servers) -> None:
     client.add_provider(slow, name="slow")
-    found = drain(servers.stack.serve("all", workers=2), client, slow, count=200)
+    with servers.stack.serving("all", workers=2) as (server,):
+        found = drain(server, client, slow, count=200)
     report("drain_of_200_streams", **asdict(found))
     assert (found.whole, found.cut_upstream, found.new_requests_answered) == (200, 0, 5)
 
@@ -172,11 +174,11 @@ def test_workers_that_are_stopped_one_after_the_other_lose_no_request(
     client: Client, upstream: Upstream, servers: Servers
 ) -> None:
     client.add_provider(upstream, name="primary")
-    server = servers.stack.serve("all", workers=2)
-    in_force(server)
-    with Load(server.base_url, client.headers, clients=6) as load:
-        for _ in range(2):
-            restart_one(server, load)
+    with servers.stack.serving("all", workers=2) as (server,):
+        in_force(server)
+        with Load(server.base_url, client.headers, clients=6) as load:
+            for _ in range(2):
+                restart_one(server, load)
     assert load.broken == {}
     assert set(load.answers) == {200}
     assert upstream.stats()["requests"] == load.succeeded

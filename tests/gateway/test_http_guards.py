@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.gateway.conftest import EVERY_DOOR, Client, Servers, in_force
+from tests.gateway.conftest import EVERY_DOOR, Client, Servers, in_force, make_client
 from tests.gateway.raw import BODY, PATH, Link, ask, chunked, connected, head, request
 from tests.stack import Server, eventually
 from tests.upstream import Upstream
@@ -18,20 +18,41 @@ GET_MODELS = "GET /v1/models HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Beare
 
 
 @pytest.fixture(scope="module")
-def hurried(servers: Servers) -> Iterator[dict[str, Server]]:
+def provider() -> Iterator[Upstream]:
+    with Upstream(family="openai") as running:
+        yield running
+
+
+@pytest.fixture
+def upstream(provider: Upstream) -> Upstream:
+    """The provider of all these tests, without a memory of the last one."""
+    provider.reset()
+    return provider
+
+
+@pytest.fixture(scope="module")
+def known(provider: Upstream, servers: Servers) -> Client:
+    """One client for all these tests, which look at connections alone."""
+    client = make_client()
+    client.add_provider(provider, name="primary")
+    in_force(*servers.running)
+    return client
+
+
+@pytest.fixture
+def routed(known: Client, upstream: Upstream) -> Client:
+    return known
+
+
+@pytest.fixture(scope="module")
+def hurried(servers: Servers, known: Client) -> Iterator[dict[str, Server]]:
     """Both of our own servers, with a second for a client to send its request."""
-    started = {
-        "door": servers.stack.serve("all", environment=HURRY),
-        "twin": servers.stack.serve("console", environment=HURRY),
-    }
-    yield started
-    for server in started.values():
-        server.stop()
+    with servers.stack.serving("all", "console", environment=HURRY) as (door, twin):
+        yield {"door": door, "twin": twin}
 
 
 @pytest.fixture(params=["door", "twin"])
-def hurried_url(request: pytest.FixtureRequest, hurried: dict[str, Server], routed: Client) -> str:
-    in_force(*hurried.values())
+def hurried_url(request: pytest.FixtureRequest, hurried: dict[str, Server]) -> str:
     return hurried[request.param].base_url
 
 

@@ -10,7 +10,7 @@ from random import Random
 import httpx
 import pytest
 
-from tests.gateway.conftest import Client
+from tests.gateway.conftest import Client, in_force
 from tests.gateway.outages import BODY, Ground, a_client
 from tests.gateway.outages import ground as made_ground
 from tests.gateway.test_idempotency_chances import PASSING, Bustle, check_all, faults
@@ -33,11 +33,19 @@ class Scene:
         return httpx.post(f"{self.server.base_url}/v1/chat/completions", json=BODY, headers=headers, timeout=30)
 
 
+@pytest.fixture(scope="module")
+def stage(committed: None) -> Iterator[tuple[Ground, Server]]:
+    with made_ground() as ground:
+        yield ground, ground.stack().serve("all")
+
+
 @pytest.fixture
-def scene(committed: None) -> Iterator[Scene]:
-    with made_ground() as ground, Upstream() as upstream:
+def scene(stage: tuple[Ground, Server]) -> Iterator[Scene]:
+    ground, server = stage
+    with Upstream() as upstream:
         client = a_client(upstream)
-        yield Scene(ground, ground.stack().serve("all"), client, upstream)
+        in_force(server)
+        yield Scene(ground, server, client, upstream)
 
 
 def test_without_postgresql_only_requests_with_a_key_are_refused(scene: Scene) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.gateway.conftest import Client, Servers, in_force
 from tests.gateway.outages import BODY
 from tests.gateway.raw import connected, request
-from tests.stack import Server, eventually
+from tests.stack import Server, eventually, stop_together
 from tests.upstream import Upstream
 
 LEASE_SECONDS = 3
@@ -25,15 +25,21 @@ def post(server: Server, client: Client, key: str, **more: object) -> httpx.Resp
     return httpx.post(f"{server.base_url}/v1/chat/completions", json={**BODY, **more}, headers=headers, timeout=30)
 
 
-@pytest.fixture
-def pair(servers: Servers, routed: Client) -> Iterator[list[Server]]:
-    """Two processes of our own server beside each other, with short leases."""
-    started = [servers.stack.serve("all", environment=HASTE) for _ in range(2)]
-    in_force(*started)
+@pytest.fixture(scope="module")
+def hasty(servers: Servers) -> Iterator[list[Server]]:
+    started = servers.stack.serve_together("all", "all", environment=HASTE)
     yield started
-    for server in started:
-        if server.running:
-            server.stop()
+    stop_together(started)
+
+
+@pytest.fixture
+def pair(servers: Servers, routed: Client, hasty: list[Server]) -> list[Server]:
+    """Two processes of our own server beside each other, with short leases."""
+    for number, server in enumerate(hasty):
+        if not server.running:  # the last test killed it
+            hasty[number] = servers.stack.serve("all", environment=HASTE)
+    in_force(*hasty)
+    return hasty
 
 
 @pytest.mark.parametrize("stream", [False, True])

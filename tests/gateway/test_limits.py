@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,10 @@ async def flood(
 
 
 @pytest.fixture(scope="module")
-def fleet(servers: Servers) -> list[Server]:
+def fleet(servers: Servers) -> Iterator[list[Server]]:
     """Four processes, both doors among them."""
-    return [servers.door, servers.twin, servers.stack.serve("all"), servers.stack.serve("all")]
+    with servers.stack.serving("all", "all") as more:
+        yield [servers.door, servers.twin, *more]
 
 
 def test_four_processes_let_exactly_the_quota_through(client: Client, upstream: Upstream, fleet: list[Server]) -> None:
@@ -170,7 +172,7 @@ def test_without_redis_quotas_stay_exact_and_rates_are_each_processs_own(
         environment = {"REDIS_URL": services.start().redis_url}
         stack = Stack(tmp_path / "stack", connection.settings_dict["NAME"], environment)
         try:
-            pair = [stack.serve("all"), stack.serve("all")]
+            pair = stack.serve_together("all", "all")
             limit(client, pair, monthly_request_quota=60)
             services.stop()
             assert asyncio.run(flood(pair, client, 150, at_once=8)) == {(200, ""): 60, (429, "QUOTA_EXCEEDED"): 90}
@@ -235,7 +237,7 @@ def test_what_reaches_no_provider_uses_up_nothing(routed: Client, servers: Serve
 def test_requests_a_minute(routed: Client, upstream: Upstream, fleet: list[Server]) -> None:
     limit(routed, fleet, rpm=30)
     for _ in range(3):
-        minute_with_room()
+        minute_with_room(20)
         upstream.reset()
         minute = time.time() // 60
         seen = asyncio.run(flood(fleet, routed, 120, at_once=12))
@@ -254,7 +256,7 @@ def test_tokens_a_minute_are_reserved_and_settled_with_the_real_use(
     routed: Client, servers: Servers, base_url: str
 ) -> None:
     limit(routed, only(servers, base_url), tpm=1000)
-    minute_with_room()
+    minute_with_room(15)
     # Four requests that may take 300 each do not fit at once, but each takes far less in the end.
     answers = [post(base_url, routed, {**BODY, "max_tokens": 280}) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200] * 5
@@ -277,7 +279,8 @@ def test_requests_at_once(client: Client, servers: Servers, base_url: str) -> No
         assert again == {(200, ""): 3}
 
 
-def minute_with_room() -> None:
-    """Wait for the next minute where the present one is nearly over."""
-    if time.time() % 60 > 25:
-        time.sleep(60 - time.time() % 60)
+def minute_with_room(seconds: float) -> None:
+    """Wait for the next minute where fewer seconds are left of the present one."""
+    left = 60 - time.time() % 60
+    if left < seconds:
+        time.sleep(left)

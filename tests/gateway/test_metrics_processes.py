@@ -30,10 +30,9 @@ def stack(committed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def workers(stack: Stack) -> Iterator[Server]:
-    server = stack.serve("all", workers=3)
-    eventually(lambda: scrape(server).sum("nexus_processes") == 3, what="three workers in the figures")
-    yield server
-    server.stop()
+    with stack.serving("all", workers=3) as (server,):
+        eventually(lambda: scrape(server).sum("nexus_processes") == 3, what="three workers in the figures")
+        yield server
 
 
 def test_any_worker_tells_of_all_and_a_killed_one_takes_nothing_back(
