@@ -62,7 +62,8 @@ def doors(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None, djang
         make_member(tenant, f"boss@{tenant.slug}.example")
         stack = Stack(tmp_path_factory.mktemp("doors"), connection.settings_dict["NAME"])
         try:
-            yield Doors(stack.serve("all"), stack.serve("all"), tenant)
+            first, second = stack.serve_together("all", "all")
+            yield Doors(first, second, tenant)
         finally:
             stack.stop()
 

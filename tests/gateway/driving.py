@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from django.conf import settings
-from django.test import Client
 from playwright.sync_api import Browser, Page
 
 from accounts.models import Role, Tenant, User
 from nexus.ids import uuid7
 from tests.factories import make_member, make_tenant
+from tests.sessions import give_session
 from tests.stack import Server, Stack
 
 
@@ -27,11 +26,8 @@ class Driven:
         return f"{self.server.base_url}/t/{self.tenant.slug}/{path}"
 
     def sign_in(self, page: Page, role: str = Role.ADMIN) -> None:
-        """Give a page the session of somebody; signing in has tests of its own."""
-        client = Client()
-        client.force_login(self.users[role])
-        value = client.cookies[settings.SESSION_COOKIE_NAME].value
-        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": value, "url": self.server.base_url}])
+        """Give a page the session of somebody."""
+        give_session(page, self.server.base_url, self.users[role])
 
 
 @pytest.fixture(scope="module")
