@@ -6,6 +6,10 @@
 CHECKING = SECRET_KEY=only-for-checks NEXUS_ENCRYPTION_KEYS= DATABASE_URL=postgres://nobody@/none \
 	DJANGO_SETTINGS_MODULE=nexus.settings.test
 
+# The suite runs in two processes, each with servers of its own; with servers that are given by URL, in one. What a
+# process has compiled, rewritten assertions included, is there for the next: the suite starts hundreds.
+TEST_PROCESSES ?= $(if $(DATABASE_URL)$(REDIS_URL),0,2)
+
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | awk '{ name = $$1; $$1 = ""; printf "  make %-10s%s\n", name, $$0 }'
 
@@ -20,7 +24,8 @@ run: setup ## everything on http://127.0.0.1:8000 until Ctrl-C; ARGS="--port 900
 
 test: setup-dev ## the whole suite with branch coverage, on servers and a browser of its own; ARGS="-k circuit"
 	@browser=$$(scripts/browser) && \
-		BROWSER_PATH="$$browser" exec .venv/bin/python -m pytest --cov --cov-report=term $(ARGS)
+		PYTHONDONTWRITEBYTECODE= BROWSER_PATH="$$browser" exec .venv/bin/python -m pytest -n $(TEST_PROCESSES) \
+			--cov --cov-report=term $(ARGS)
 
 chaos: setup-dev ## the long outages under load, figures to reports/; ARGS="-k postgres"
 	@exec .venv/bin/python -m pytest -m chaos $(ARGS)

@@ -4,6 +4,7 @@ The database is used in the three roles of a production installation. On a serve
 be able to make roles, they are made for the tests and dropped after them.
 
 It is loaded by `-p tests.services`, ahead of pytest-django, which reads the settings, and so the URLs, at the start.
+Where several processes share the tests (`-n 2`), each has servers of its own, and the one that deals them out has none.
 It also turns skipped tests into a failure where CI or NEXUS_FAIL_ON_SKIP is set: a skipped test proves nothing.
 """
 
@@ -24,7 +25,7 @@ from psycopg import sql
 
 from nexus.embedded import Services
 from nexus.postgres_roles import ROLES
-from tests.database import connect_to
+from tests.database import DATABASE_URLS, connect_to
 
 
 @dataclass(slots=True)
@@ -35,14 +36,21 @@ class _Running:
     borrowed: list[str] = field(default_factory=list)  # the roles made there
 
 
+_SERVERS = ("DATABASE_URL", "REDIS_URL")
+_NOWHERE = dict.fromkeys(DATABASE_URLS, "postgres://nobody@/none") | {"REDIS_URL": "unix:///nonexistent/valkey.sock"}
 _RUNNING: list[_Running] = []
 _SKIPPED: list[str] = []
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_load_initial_conftests() -> Generator[None, None, None]:
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
+    worker = "PYTEST_XDIST_WORKER" in os.environ
+    deals = not worker and bool(getattr(early_config.known_args_namespace, "numprocesses", None))
+    given = {} if worker else {name: os.environ[name] for name in _SERVERS if os.environ.get(name)}
+    if deals and given:
+        raise pytest.UsageError("-n starts servers for each process: unset " + " and ".join(given))
     try:
-        _start()
+        _start(_NOWHERE if deals else given)
         yield
     except BaseException:  # a conftest that fails to import: pytest_unconfigure does not come
         _stop()
@@ -75,35 +83,46 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"skipped, which counts as a failure in CI: {node}", yellow=True)
 
 
-def _start() -> None:
+def _start(given: dict[str, str]) -> None:
+    """Start the servers that are not given, and lead the settings to all of them."""
     if _RUNNING:
         return
     directory = Path(tempfile.mkdtemp(prefix="nexus-test-"))
     directory.chmod(0o755)  # run by root, the servers are an ordinary user's and must get in
-    given = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
     running = _Running(None, directory)
     _RUNNING.append(running)
-    if not all(given.values()):
-        services = Services(directory, durable=False, postgres=not given["DATABASE_URL"], valkey=not given["REDIS_URL"])
-        running.services = services
-        endpoints = services.start()
-        if endpoints.database_url:
-            given |= {
-                "DATABASE_URL": endpoints.database_url,
-                "NEXUS_OWNER_DATABASE_URL": endpoints.owner_database_url,
-                "NEXUS_TENANT_DATABASE_URL": endpoints.tenant_database_url,
-                "NEXUS_TEST_ADMINISTRATOR_URL": services.administrator_url(),
-            }
-            with connect_to(given["NEXUS_TEST_ADMINISTRATOR_URL"]) as administrator:
-                _enable_tests(administrator, *ROLES)
-        given["REDIS_URL"] = given["REDIS_URL"] or endpoints.redis_url
-    if "NEXUS_OWNER_DATABASE_URL" not in given:
-        given |= _borrow_roles(running, given["DATABASE_URL"])
-    os.environ.update(given)
+    settings = _start_services(running, given)
+    if "NEXUS_OWNER_DATABASE_URL" not in settings:
+        settings |= _borrow_roles(running, settings["DATABASE_URL"])
+    os.environ.update(settings)
     os.environ["NEXUS_DATA_DIR"] = str(directory)
     os.environ["SECRET_KEY"] = "a-key-for-tests-only-" + "x" * 40
     os.environ["NEXUS_ENCRYPTION_KEYS"] = urlsafe_b64encode(b"k" * 32).decode()
     os.environ["NEXUS_ALLOW_PRIVATE_PROVIDERS"] = "true"
+    os.environ.pop("SSL_CERT_FILE", None)  # every client of httpx would read it, which may take longer than its request
+
+
+def _start_services(running: _Running, given: dict[str, str]) -> dict[str, str]:
+    """Start what is not given; return the settings that lead to the servers."""
+    if all(name in given for name in _SERVERS):
+        return dict(given)
+    services = Services(
+        running.directory, durable=False, postgres="DATABASE_URL" not in given, valkey="REDIS_URL" not in given
+    )
+    running.services = services
+    endpoints = services.start()
+    settings = {"REDIS_URL": endpoints.redis_url, **given}
+    if not endpoints.database_url:
+        return settings
+    settings |= {
+        "DATABASE_URL": endpoints.database_url,
+        "NEXUS_OWNER_DATABASE_URL": endpoints.owner_database_url,
+        "NEXUS_TENANT_DATABASE_URL": endpoints.tenant_database_url,
+        "NEXUS_TEST_ADMINISTRATOR_URL": services.administrator_url(),
+    }
+    with connect_to(settings["NEXUS_TEST_ADMINISTRATOR_URL"]) as administrator:
+        _enable_tests(administrator, *ROLES)
+    return settings
 
 
 def _enable_tests(administrator: "psycopg.Connection[Any]", owner: str, app: str, tenant: str) -> None:
