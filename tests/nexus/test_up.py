@@ -53,13 +53,13 @@ class Installation:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.until(lambda: f"NEXUS runs on http://127.0.0.1:{self.port}" in self.log, 90)
+        self.until(lambda: f"NEXUS runs on http://127.0.0.1:{self.port}" in self.log)
 
     def refusal(self, port: int) -> str:
         """Return what a start beside the running one says."""
         refused = subprocess.run(
             self._command("--no-demo", "--port", str(port)),
-            cwd=ROOT, env=self._environment(), capture_output=True, text=True, check=False, timeout=60,
+            cwd=ROOT, env=self._environment(), capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         assert refused.returncode == 1, refused.stderr
         assert refused.stdout == ""
@@ -91,7 +91,7 @@ class Installation:
         if self._process is not None and self._process.poll() is None:
             self.end(signal.SIGKILL)
 
-    def until(self, condition: Callable[[], Any], seconds: float = 90) -> None:
+    def until(self, condition: Callable[[], Any], seconds: float = 180) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert self._process is not None
@@ -137,7 +137,7 @@ def installation() -> Iterator[Installation]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_up_runs_restarts_stops_and_keeps_the_data(installation: Installation) -> None:
     installation.start("--no-demo")
     assert installation.status("/healthz") == 200

@@ -96,7 +96,9 @@ class Visit:
 
     def keep(self, what: str, answer: httpx.Response) -> None:
         content = answer.request.url.path == "/v1/chat/completions" and what.startswith("POST")
-        head = f"{answer.reason_phrase}\n" + "".join(f"{name}: {value}\n" for name, value in answer.headers.items())
+        # A session that is used for longer than a minute is put off, and its cookie goes to its owner again.
+        lines = (line for line in answer.headers.multi_items() if not line[1].startswith("sessionid="))
+        head = f"{answer.reason_phrase}\n" + "".join(f"{name}: {value}\n" for name, value in lines)
         kept = self.completions if content else self.answers
         kept[f"{what} #{len(kept)}"] = head.encode() + answer.content
 
