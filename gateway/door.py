@@ -94,8 +94,8 @@ class RuntimeDoor:
             reply = await metrics_answer(self._plane, scope["headers"], client[0] if client else None)
             await _deliver(reply, send, head_only=scope["method"] == "HEAD")
             return
-        authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        reply = small_answer(self._plane, scope["method"], scope["path"], authorization)
+        head = read_head(scope["headers"], max_body_bytes=self._max_body_bytes)
+        reply = small_answer(self._plane, scope["method"], scope["path"], head.authorization)
         await _deliver(reply, send, head_only=scope["method"] == "HEAD")
 
     async def _serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:

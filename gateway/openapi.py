@@ -82,6 +82,9 @@ _EVENTS = """The same as server-sent events, each with its `event` and a `Respon
 A whole answer ends with `response.completed` or `response.incomplete`; one that breaks off, with `error` (code
 `STREAM_INTERRUPTED`)."""
 _EVENTS_EXAMPLE = 'event: response.created\ndata: {"type":"response.created","sequence_number":0,"response":{}}\n\n'
+_MESSAGE = """The same as Anthropic's events, passed on the moment they come. A whole answer ends with `message_stop`.
+One that breaks off after its first content ends with an `error` event (code `STREAM_INTERRUPTED`)."""
+_MESSAGE_EXAMPLE = 'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 _STREAM_EXAMPLE = 'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[]}\n\ndata: [DONE]\n\n'
 
 
@@ -119,6 +122,12 @@ def _inference() -> Json:
         "/v1/responses": _model_call(
             Endpoint.RESPONSES, "createResponse", "Answer by items", "Response", "ResponseEvent"
         ),
+        "/v1/messages": _model_call(
+            Endpoint.MESSAGES, "createMessage", "Answer a conversation for Anthropic's clients", "Message", "Message"
+        ),
+        "/v1/messages/count_tokens": _model_call(
+            Endpoint.COUNT_TOKENS, "countTokens", "Estimate the tokens of a request", "TokenCount", None
+        ),
     }
 
 
@@ -127,6 +136,8 @@ _REQUESTS = {
     Endpoint.COMPLETIONS: "CompletionRequest",
     Endpoint.EMBEDDINGS: "EmbeddingRequest",
     Endpoint.RESPONSES: "ResponseRequest",
+    Endpoint.MESSAGES: "MessagesRequest",
+    Endpoint.COUNT_TOKENS: "TokenCountRequest",
 }
 
 
@@ -134,6 +145,8 @@ def _model_call(endpoint: Endpoint, name: str, summary: str, answer: str, chunk:
     content: Json = {"application/json": {"schema": ref(answer)}}
     if endpoint is Endpoint.RESPONSES:
         content["text/event-stream"] = {"schema": text(_EVENTS), "example": _EVENTS_EXAMPLE}
+    elif endpoint is Endpoint.MESSAGES:
+        content["text/event-stream"] = {"schema": text(_MESSAGE), "example": _MESSAGE_EXAMPLE}
     elif chunk is not None:
         told = _STREAM.format(chunk=f"`{chunk}`")
         content["text/event-stream"] = {"schema": text(told), "example": _STREAM_EXAMPLE}

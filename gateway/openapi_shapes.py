@@ -118,7 +118,21 @@ def _requests() -> Json:
         top_p=number("Passed on."),
         user=text("Passed on."),
     )
+    messages: dict[str, Json] = {
+        "model": _MODEL_NAME,
+        "messages": listed(open_object("A message with `role` and `content`."), minItems=1),
+        "system": {"description": "Text, or blocks of text.", "anyOf": [text(), listed({}), {"type": "null"}]},
+        "tools": nullable(listed(open_object("A tool the model may call."))),
+    }
     return {
+        "MessagesRequest": open_object(
+            "Anthropic's Messages request. The key may come as `x-api-key` too. For other families it is translated.",
+            ("model", "messages"),
+            **messages,
+            max_tokens=whole("Passed on."),
+            stream=_STREAM,
+        ),
+        "TokenCountRequest": open_object("What would be asked of `/v1/messages`.", ("model", "messages"), **messages),
         "ResponseRequest": response,
         "ChatMessage": message,
         "ChatCompletionRequest": chat,
@@ -194,6 +208,20 @@ def _answers() -> Json:
             usage=nullable(open_object("Tokens.", input_tokens=whole(), output_tokens=whole(), total_tokens=whole())),
         ),
         "ResponseEvent": open_object("The data of one event of a stream.", ("type",), type=text()),
+        "Message": open_object(
+            "Anthropic's message.",
+            ("id", "type", "role", "content", "stop_reason", "usage"),
+            id=text(),
+            type=text(enum=["message"]),
+            role=text(enum=["assistant"]),
+            model=text("The provider's name of it."),
+            content=listed(open_object("A block.", ("type",), type=text())),
+            stop_reason=text(),
+            usage=open_object("Tokens.", input_tokens=whole(), output_tokens=whole()),
+        ),
+        "TokenCount": open_object(
+            "An estimate by the gateway, without asking a provider.", ("input_tokens",), input_tokens=whole()
+        ),
         "EmbeddingList": open_object(
             "OpenAI's list of embeddings.",
             ("object", "data"),
@@ -233,6 +261,8 @@ EXAMPLES: dict[str, dict[str, Json]] = {
         "plain": {"summary": "A question", "value": {"model": MODEL, "input": "Hello"}},
         "stream": {"summary": "The answer as it is made", "value": {"model": MODEL, "input": "Hello", "stream": True}},
     },
+    "MessagesRequest": {"plain": {"summary": "A question", "value": {**CHAT_EXAMPLE, "max_tokens": 1024}}},
+    "TokenCountRequest": {"plain": {"summary": "A question", "value": CHAT_EXAMPLE}},
     "EmbeddingRequest": {
         "plain": {"summary": "Two texts", "value": {"model": EMBEDDING_MODEL, "input": ["good", "evil"]}}
     },

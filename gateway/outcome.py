@@ -2,18 +2,21 @@
 
 import re
 import time
+from typing import Any
 
 from billing.pricing import Usage, usd
+from gateway.dialects.messages_error import messages_error
 from gateway.limits import Hold, KeyShares
 from gateway.meters import METERS
 from gateway.providers.base import Failure
 from gateway.records import Attempt, Decision, Finished, Started
-from gateway.schema import ModelRequest
+from gateway.schema import Endpoint, ModelRequest
 from gateway.snapshot import Caller, Route
 from gateway.spool import Spool
 from nexus.errors import NexusError
 from nexus.ids import uuid7_text
 
+_ANTHROPICS = (Endpoint.MESSAGES.value, Endpoint.COUNT_TOKENS.value)
 CLIENT_GONE = 499  # nginx's status for a client that hung up before its answer was whole
 
 
@@ -95,6 +98,11 @@ class Outcome:
         kind = failure.kind.value if failure is not None else None
         self.attempts.append(Attempt(route.family, route.id_text, fate, milliseconds, circuit, kind))
         self.failures.append(failure)
+
+    def told(self, error: NexusError) -> dict[str, Any]:
+        """Return an error as the endpoint's API tells it."""
+        body = error.body(self.id)
+        return messages_error(body, error.status) if self.endpoint in _ANTHROPICS else body
 
     def elapsed_ms(self) -> int:
         return round((time.perf_counter() - self.started) * 1000)

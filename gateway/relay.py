@@ -85,14 +85,7 @@ class Relay:
 
     def answer(self, caller: Caller, request: ModelRequest, outcome: Outcome) -> Awaitable[Reply]:
         """Return the first candidate's answer that is one, to be awaited. Raises NexusError when there is none."""
-        routes = caller.tenant.routes.get(request.model)
-        if routes is None:
-            raise ModelNotFound(
-                f"No enabled provider of your tenant serves the model `{request.model}`. "
-                "GET /v1/models lists those that are served.",
-                param="model",
-            )
-        return _Journey(self, caller, request, outcome, routes).run()
+        return _Journey(self, caller, request, outcome, routes_of(caller, request.model)).run()
 
     def may_repeat(self) -> bool:
         """Whether one more request may ask a provider again now."""
@@ -106,6 +99,18 @@ class Relay:
             stream.interrupt()
         for task in list(self.under_way):
             task.cancel()
+
+
+def routes_of(caller: Caller, model: str) -> ModelRoutes:
+    """Return who serves a model. Raises ModelNotFound."""
+    routes = caller.tenant.routes.get(model)
+    if routes is None:
+        raise ModelNotFound(
+            f"No enabled provider of your tenant serves the model `{model}`. "
+            "GET /v1/models lists those that are served.",
+            param="model",
+        )
+    return routes
 
 
 class _Journey:
@@ -334,8 +339,8 @@ class _Journey:
 
 
 def error_reply(error: NexusError, outcome: Outcome) -> Reply:
-    """Return the answer that tells an error in OpenAI's shape, and close the record."""
-    return json_reply(error.status, error.body(outcome.id), outcome, error.headers)
+    """Return the answer that tells an error in the shape of the endpoint's API, and close the record."""
+    return json_reply(error.status, outcome.told(error), outcome, error.headers)
 
 
 def json_reply(status: int, body: Any, outcome: Outcome, headers: Mapping[str, str]) -> Reply:

@@ -28,7 +28,7 @@ class RepeatedHead:
     @property
     def head(self) -> RequestHead:
         """What the head says, for one request alone."""
-        return RequestHead(self._head.authorization, self._head.idempotency_key)
+        return RequestHead(self._head.authorization, self._head.idempotency_key, self._head.vendor)
 
     def body_in(self, data: bytes) -> bytes | None:
         """Return the body, if these bytes are exactly one request with this head; None for anything else."""

@@ -8,28 +8,38 @@ from nexus.errors import BodyTooLarge, InvalidRequest, NexusError, UnsupportedEn
 
 JSON = b"application/json"
 _PLAIN_ENCODINGS = (b"", b"identity")
-_TOLD = frozenset((b"authorization", b"content-length", b"content-type", b"content-encoding", b"idempotency-key"))
+_VENDOR = frozenset((b"anthropic-version", b"anthropic-beta"))
+_TOLD = _VENDOR | frozenset(
+    (b"authorization", b"x-api-key", b"content-length", b"content-type", b"content-encoding", b"idempotency-key")
+)
 _IDEMPOTENCY_KEY = re.compile(rb"[\x20-\x7e]{1,255}\Z")
 
 
 @dataclass(slots=True)
 class RequestHead:
-    """The headers that matter. `fault` is what is wrong with them, to be told once it is known who calls."""
+    """The headers that matter. `fault` is what is wrong with them, to be told once it is known who calls.
+
+    Anthropic's clients give their key as `x-api-key`; where there is an `authorization`, that one counts.
+    """
 
     authorization: bytes = b""
     idempotency_key: bytes | None = None
+    vendor: tuple[tuple[bytes, bytes], ...] = ()  # of a vendor's dialect, for a provider that speaks it too
     fault: NexusError | None = None
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]], *, max_body_bytes: int) -> RequestHead:
     """Read headers, whose names are in lower case. The first fault stands."""
     head = RequestHead()
+    keys: dict[bytes, bytes] = {}
     for name, value in headers:
         if name not in _TOLD:
             continue
-        if name == b"authorization":
+        if name in (b"authorization", b"x-api-key"):
             # Two of them are no key at all, rather than one that a proxy before us may not have seen.
-            head.authorization = head.authorization + b", " + value if head.authorization else value
+            keys[name] = keys[name] + b", " + value if name in keys else value
+        elif name in _VENDOR:
+            head.vendor = (*head.vendor, (name, value))
         elif name == b"content-type":
             if value != JSON and not _is_json(value):
                 head.fault = head.fault or _not_json(value)
@@ -42,6 +52,9 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, max_body_bytes: int) ->
             head.idempotency_key = value
         elif value.strip().lower() not in _PLAIN_ENCODINGS:
             head.fault = head.fault or UnsupportedEncoding(value)
+    head.authorization = keys.get(b"authorization") or (
+        b"Bearer " + keys[b"x-api-key"] if b"x-api-key" in keys else b""
+    )
     return head
 
 

@@ -21,6 +21,8 @@ class Endpoint(StrEnum):
     COMPLETIONS = "completions"
     EMBEDDINGS = "embeddings"
     RESPONSES = "responses"
+    MESSAGES = "messages"  # Anthropic's
+    COUNT_TOKENS = "messages/count_tokens"
 
 
 SCOPES = {
@@ -28,6 +30,8 @@ SCOPES = {
     Endpoint.COMPLETIONS: "completions:write",
     Endpoint.EMBEDDINGS: "embeddings:write",
     Endpoint.RESPONSES: "completions:write",
+    Endpoint.MESSAGES: "completions:write",
+    Endpoint.COUNT_TOKENS: "completions:write",
 }
 
 _CONTENT = {
@@ -35,6 +39,8 @@ _CONTENT = {
     Endpoint.COMPLETIONS: "prompt",
     Endpoint.EMBEDDINGS: "input",
     Endpoint.RESPONSES: "input",
+    Endpoint.MESSAGES: "messages",
+    Endpoint.COUNT_TOKENS: "messages",
 }
 _LONGEST_MODEL_NAME = 200
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -50,6 +56,7 @@ class ModelRequest(msgspec.Struct, frozen=True):
     include_usage: bool
     body: bytes
     payload: dict[str, Any]  # the body, parsed
+    vendor_headers: tuple[tuple[bytes, bytes], ...] = ()  # for a provider that speaks the client's own API
 
     @property
     def input_tokens_estimate(self) -> int:
@@ -85,7 +92,7 @@ class ModelRequest(msgspec.Struct, frozen=True):
         return _encode(members)
 
 
-def parse(endpoint: Endpoint, body: bytes) -> ModelRequest:
+def parse(endpoint: Endpoint, body: bytes, vendor_headers: tuple[tuple[bytes, bytes], ...] = ()) -> ModelRequest:
     """Parse and check a request body. Raises InvalidRequest, which names the member at fault.
 
     What two JSON parsers may read differently is refused, since the provider's own parser is one of the two: a name
@@ -112,13 +119,14 @@ def parse(endpoint: Endpoint, body: bytes) -> ModelRequest:
         include_usage=options is not None and options.get("include_usage") is True,
         body=body,
         payload=payload,
+        vendor_headers=vendor_headers,
     )
 
 
 def _check_content(endpoint: Endpoint, payload: dict[str, Any]) -> None:
     name = _CONTENT[endpoint]
     content = payload.get(name)
-    if endpoint is Endpoint.CHAT:
+    if name == "messages":
         if type(content) is not list or not content:
             raise InvalidRequest("`messages` must be a list of at least one message.", param=name)
     elif type(content) is not str and type(content) is not list:

@@ -105,7 +105,7 @@ class _Delta(msgspec.Struct):
     stop_reason: str | None = None
 
 
-class _Event(msgspec.Struct):
+class Event(msgspec.Struct):
     type: str
     index: int = 0
     message: _Message | None = None
@@ -123,9 +123,9 @@ class _Models(msgspec.Struct):
     data: list[_Model]
 
 
-_decode_message = msgspec.json.Decoder(_Message).decode
+decode_message = msgspec.json.Decoder(_Message).decode
 _decode_failed = msgspec.json.Decoder(_Failed).decode
-_decode_event = msgspec.json.Decoder(_Event).decode
+decode_event = msgspec.json.Decoder(Event).decode
 _decode_models = msgspec.json.Decoder(_Models).decode
 
 
@@ -140,12 +140,21 @@ def build_request(request: ModelRequest, target: Target) -> UpstreamRequest:
     body, dropped = translated.build()
     if request.stream:
         body["stream"] = True
-    if request.stream not in target.memo:
-        accept = b"text/event-stream" if request.stream else b"application/json"
-        headers = ((b"content-type", b"application/json"), (b"accept", accept), *_identity(target))
-        target.memo[request.stream] = (f"{_root(target)}/messages".encode(), headers)
-    path, headers = target.memo[request.stream]
-    return UpstreamRequest(path, headers, msgspec.json.encode(body), dropped)
+    headers = headers_for(target, stream=request.stream)
+    return UpstreamRequest(messages_path(target), headers, msgspec.json.encode(body), dropped)
+
+
+def messages_path(target: Target) -> bytes:
+    return f"{_root(target)}/messages".encode()
+
+
+def headers_for(target: Target, *, stream: bool) -> Headers:
+    """Return the headers of a request for a message, made once for each connection."""
+    if stream not in target.memo:
+        accept = b"text/event-stream" if stream else b"application/json"
+        target.memo[stream] = ((b"content-type", b"application/json"), (b"accept", accept), *_identity(target))
+    headers: Headers = target.memo[stream]
+    return headers
 
 
 def _version(target: Target) -> str:
@@ -171,20 +180,20 @@ def _identity(target: Target) -> Headers:
 def parse_response(request: ModelRequest, body: bytes) -> Completion | Failure:
     """Return the message as a completion; a failure for a 200 that is no message."""
     try:
-        message = _decode_message(body)
+        message = decode_message(body)
     except (msgspec.DecodeError, RecursionError):
-        return _failure_in(body) or _no_message()
+        return failure_in(body) or no_message()
     reason = message.stop_reason
     if message.type != "message" or not reason:
-        return _no_message()
+        return no_message()
     said = Said(_finish(reason))
     for block in message.content:
         _add(said, block)
-    usage = None if message.usage is None else _tokens(message.usage)
+    usage = UsageCount().add(message.usage)
     return Completion(completion(request, message.id, message.model, [said], usage), usage)
 
 
-def _no_message() -> Failure:
+def no_message() -> Failure:
     return Failure(FailureKind.PROTOCOL, "The provider answered 200 with a body that is not a message of Anthropic's.")
 
 
@@ -228,6 +237,22 @@ def _tokens(usage: _Usage) -> Usage:
     )
 
 
+class UsageCount:
+    """The usage of one message. Counts are of all of it so far: the last one of each kind stands."""
+
+    def __init__(self) -> None:
+        self._counted = _Usage()
+        self._told: Usage | None = None
+
+    def add(self, usage: _Usage | None) -> Usage | None:
+        """Take what an event or an answer tells, and return what is known by now."""
+        if usage is not None:
+            told = {name: value for name in _Usage.__struct_fields__ if (value := getattr(usage, name)) is not None}
+            self._counted = msgspec.structs.replace(self._counted, **told)
+            self._told = _tokens(self._counted)
+        return self._told
+
+
 def parse_error(status: int, headers: Headers, body: bytes) -> Failure:
     """Classify an answer with an error status: by the status first, by the words only where they say more."""
     try:
@@ -251,16 +276,17 @@ def parse_error(status: int, headers: Headers, body: bytes) -> Failure:
     )
 
 
-def _failure_in(body: bytes) -> Failure | None:
+def failure_in(body: bytes) -> Failure | None:
     """Return the failure that a 200 answer carries as its body, if it does."""
     try:
-        return _told_failure(_decode_failed(body).error)
+        return told_failure(_decode_failed(body).error)
     except (msgspec.DecodeError, RecursionError):
         return None
 
 
-def _told_failure(error: _Error) -> Failure:
+def told_failure(error: _Error | None) -> Failure:
     """Classify an error that came with status 200, where the words are all there is to go by."""
+    error = error or _Error()
     code = error.details.error_code if error.details else None
     kind = FailureKind.QUOTA if "spend_limit" in (code or "") else _KINDS.get(error.type, FailureKind.SERVER)
     return Failure(
@@ -277,16 +303,16 @@ class AnthropicStream(EventStream):
 
     def __init__(self, request: ModelRequest) -> None:
         super().__init__(request)
-        self._counted = _Usage()
+        self._count = UsageCount()
         self._blocks: dict[int, _Block] = {}  # those that are open
         self._thoughts: dict[int, list[str]] = {}  # block -> what was thought in it
         self._tools: dict[int, int] = {}  # block -> the call's index
         self._details = 0
 
-    def decode(self, data: bytes) -> _Event:
-        return _decode_event(data)
+    def decode(self, data: bytes) -> Event:
+        return decode_event(data)
 
-    def take(self, frame: _Event) -> None:
+    def take(self, frame: Event) -> None:
         match frame.type:
             case "content_block_delta" if frame.delta is not None:
                 self._more(frame.index, frame.delta)
@@ -296,15 +322,15 @@ class AnthropicStream(EventStream):
                 self._close(frame.index)
             case "message_start" if frame.message is not None:
                 self.start(frame.message.id, frame.message.model)
-                self._count(frame.message.usage)
+                self.usage = self._count.add(frame.message.usage)
             case "message_delta":
-                self._count(frame.usage)
+                self.usage = self._count.add(frame.usage)
                 if frame.delta is not None and frame.delta.stop_reason:
                     self.finish(_finish(frame.delta.stop_reason))
             case "message_stop":
                 self.done()
             case "error":
-                self.failure = _told_failure(frame.error or _Error())
+                self.failure = told_failure(frame.error)
 
     def _open(self, index: int, block: _Block) -> None:
         self._blocks[index] = block
@@ -343,14 +369,6 @@ class AnthropicStream(EventStream):
             self._details += 1
         elif block.type == "tool_use":
             self.arguments(self._tools[index], bytes(block.input).decode())
-
-    def _count(self, usage: _Usage | None) -> None:
-        """Counts are of the whole message so far: the last one of each kind stands."""
-        if usage is None:
-            return
-        told = {name: value for name in _Usage.__struct_fields__ if (value := getattr(usage, name)) is not None}
-        self._counted = msgspec.structs.replace(self._counted, **told)
-        self.usage = _tokens(self._counted)
 
 
 def models_request(target: Target) -> ModelsRequest:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from gateway.dialects.by_chat import by_chat
 from gateway.dialects.registry import DIALECTS
-from gateway.providers.anthropic import ANTHROPIC
+from gateway.providers.anthropic_native import ANTHROPIC
 from gateway.providers.azure_openai import AZURE_OPENAI
 from gateway.providers.base import Adapter
 from gateway.providers.bedrock import BEDROCK
