@@ -138,7 +138,7 @@ class Membership(TenantOwned):
         ]
 
     def __str__(self) -> str:
-        return f"{self.user_id} {self.role}"
+        return f"{self.user} {self.role}"
 
 
 class Invitation(TenantOwned):

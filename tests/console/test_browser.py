@@ -94,15 +94,6 @@ def test_the_ui_kit_breaks_no_rule_of_accessibility(console: Console, page: Page
     assert complaints(page) == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("role", Role.values)
-def test_the_overview_breaks_no_rule_of_accessibility(console: Console, page: Page, role: str, theme: str) -> None:
-    page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # one of two words
-    sign_in(page, console, role)
-    expect(page.locator("#requests tbody tr")).to_have_count(1)
-    assert complaints(page) == []
-
-
 def test_the_palette_breaks_no_rule_of_accessibility(console: Console, signed_in: Page) -> None:
     signed_in.keyboard.press("Control+k")
     expect(signed_in.get_by_role("option", name="Overview")).to_be_visible()
@@ -344,15 +335,6 @@ def test_a_prompt_shows_which_variables_are_whole(console: Console, page: Page) 
     expect(marks.nth(2)).to_have_class("wrong")
     page.get_by_label("Prompt").fill(r"\{{not}} {{yes}}")
     expect(marks).to_have_text(["{{yes}}"])
-
-
-def test_pages_ask_nobody_but_us(console: Console, signed_in: Page) -> None:
-    asked: list[str] = []
-    signed_in.on("request", lambda request: asked.append(request.url))
-    signed_in.reload()
-    signed_in.wait_for_load_state("networkidle")
-    assert len(asked) > 5
-    assert [url for url in asked if not url.startswith((console.real.base_url, "data:"))] == []
 
 
 def test_nothing_moves_while_a_page_loads(console: Console, signed_in: Page) -> None:

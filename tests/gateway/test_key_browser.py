@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from accounts.revisions import announce
 from gateway.models import ModelRoute
-from tests.browser import complaints, has_sideways_scroll
+from tests.browser import complaints
 from tests.gateway.driving import Driven, admin, driven, plain
 from tests.gateway.test_overview import make_provider
 from tests.stack import eventually
@@ -93,21 +93,6 @@ def test_by_mouse_a_key_is_rotated_and_revoked(driven: Driven, admin: Page) -> N
     expect(admin.get_by_role("button", name="Rotate")).to_have_count(0)
     admin.get_by_role("link", name="All keys").click()
     expect(admin.locator("tr.gone")).to_contain_text("CI pipeline")
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_pages_break_no_rule_of_accessibility_and_lose_nothing_at_320_pixels(
-    driven: Driven, page: Page, theme: str
-) -> None:
-    page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # one of two words
-    for role, paths in (("admin", ("keys/", "keys/new/")), ("developer", ("keys/",))):
-        driven.sign_in(page, role)
-        for path in paths:
-            page.set_viewport_size({"width": 1440, "height": 900})
-            page.goto(driven.url(path))
-            assert complaints(page) == [], (role, path)
-            page.set_viewport_size({"width": 320, "height": 800})
-            assert not has_sideways_scroll(page), (role, path)
 
 
 def test_everything_works_without_javascript(driven: Driven, plain: Page) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser import complaints, has_sideways_scroll
+from tests.browser import complaints
 from tests.gateway.driving import Driven, admin, driven, plain
 from tests.gateway.test_overview import make_provider
 from tests.upstream import Upstream
@@ -65,25 +65,6 @@ def test_by_keyboard_alone_a_provider_is_found_and_disabled(driven: Driven, admi
     admin.keyboard.press("Enter")
     expect(admin.get_by_role("button", name="Enable")).to_be_visible()
     expect(admin.locator("#toasts")).to_contain_text("By keyboard no longer takes traffic.")
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_pages_break_no_rule_of_accessibility_and_lose_nothing_at_320_pixels(
-    driven: Driven, page: Page, theme: str
-) -> None:
-    provider = make_provider(driven.tenant, f"Narrow {theme}")
-    page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # one of two words
-    for role, paths in (
-        ("admin", ("providers/", f"providers/{provider.id}/", f"providers/{provider.id}/edit/")),
-        ("viewer", ("providers/", f"providers/{provider.id}/")),
-    ):
-        driven.sign_in(page, role)
-        for path in paths:
-            page.set_viewport_size({"width": 1440, "height": 900})
-            page.goto(driven.url(path))
-            assert complaints(page) == [], (role, path)
-            page.set_viewport_size({"width": 320, "height": 800})
-            assert not has_sideways_scroll(page), (role, path)
 
 
 def test_everything_works_without_javascript(driven: Driven, plain: Page, vendor: Upstream) -> None:
