@@ -9,6 +9,7 @@ from gateway.models import ModelRoute
 
 EXAMPLE_MODEL = "gpt-4o-mini"
 _SAID = "Hello"
+_MOST_TOKENS = 1024  # Anthropic's API wants a limit
 
 
 def curl(
@@ -22,12 +23,14 @@ def curl(
 ) -> str:
     """Return a request as a curl command. Two queries at most, none where the model is given."""
     body: dict[str, object] = {"model": model or served_model(tenant)}
-    if endpoint == "embeddings":
+    if endpoint in ("embeddings", "responses"):
         body["input"] = _SAID
     elif endpoint == "completions":
         body["prompt"] = _SAID
     else:
         body["messages"] = [{"role": "user", "content": _SAID}]
+    if endpoint == "messages":
+        body["max_tokens"] = _MOST_TOKENS
     if streamed:
         body["stream"] = True
     quoted = json.dumps(body, ensure_ascii=False).replace("'", "'\\''")  # a model's name is whatever a caller wrote

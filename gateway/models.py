@@ -70,7 +70,7 @@ class RequestLog(models.Model):
     created_at = models.DateTimeField()
     tenant = models.ForeignKey(Tenant, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False)
     key_id = models.UUIDField(null=True)
-    endpoint = models.CharField(max_length=32)  # chat/completions, completions, embeddings
+    endpoint = models.CharField(max_length=32)  # as in gateway.schema.Endpoint
     streamed = models.BooleanField(default=False)
     provider = models.CharField(max_length=32, null=True)  # the family that answered, or was tried last
     provider_id = models.UUIDField(null=True)
