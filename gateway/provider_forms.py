@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.models import Provider
+from gateway.providers.presets import PRESETS
 from gateway.providers.registry import FAMILIES
 
 FAMILY_WORDS: Mapping[str, str] = {
@@ -23,6 +24,7 @@ _TEXT_OPTIONS = (  # the others a family may have are kept as they are
     "region",
     "access_key_id",
     "api_version",
+    "preset",
 )
 _VERTEX_FIELDS = (("vertex_project", "project"), ("vertex_location", "location"))
 _SEPARATOR = "="
@@ -31,6 +33,17 @@ _SEPARATOR = "="
 def families() -> list[tuple[str, str, str]]:
     """Return the families that can be connected: name, words, and the address that each has by itself."""
     return [(name, FAMILY_WORDS.get(name, name), adapter.default_base_url) for name, adapter in FAMILIES.items()]
+
+
+def words_of(provider: Provider) -> str:
+    """Return what a connection is to people: its vendor, where a preset names one, else its family."""
+    preset = PRESETS.get(provider.options.get("preset", ""))
+    return preset.words if preset is not None else FAMILY_WORDS.get(provider.family, provider.family)
+
+
+def presets() -> list[tuple[str, str, str]]:
+    """Return the vendors that the compatible family knows: name, words, and address."""
+    return [(preset.name, preset.words, preset.base_url) for preset in PRESETS.values()]
 
 
 def initial(provider: Provider | None, models: Mapping[str, str]) -> dict[str, Any]:

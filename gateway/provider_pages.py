@@ -20,7 +20,7 @@ from gateway.board import circuit_board
 from gateway.circuit import FAILURE_THRESHOLD, OPEN_SECONDS, PROBE_SUCCESSES, Status
 from gateway.models import CircuitEvent, ModelRoute, Provider
 from gateway.probe import probe
-from gateway.provider_forms import FAMILY_WORDS, families, given, initial
+from gateway.provider_forms import families, given, initial, presets, words_of
 from gateway.services import (
     MOST_REASON,
     ProviderFields,
@@ -50,7 +50,7 @@ def provider_list(request: TenantRequest) -> HttpResponse:
     lines = [
         {
             "circuit": circuit,
-            "family": FAMILY_WORDS.get(circuit.provider.family, circuit.provider.family).partition(" (")[0],
+            "family": words_of(circuit.provider).partition(" (")[0],
             "lately": attempts.get(str(circuit.provider.id), Attempts()),
             "share": round(100 * circuit.provider.weight / heaviest),
         }
@@ -190,6 +190,7 @@ def _form(
         "faults": faults or {},
         "provider": provider,
         "families": families(),
+        "presets": presets(),
         **_frame(request),
     }
     return render(request, "gateway/provider_form.html", context, status=422 if faults else 200)
@@ -209,7 +210,7 @@ def _detail(request: TenantRequest, provider_id: UUID) -> dict[str, Any]:
     recent = list(events.order_by("-created_at", "-id")[:_MOST_EVENTS])
     return {
         "provider": provider,
-        "family": FAMILY_WORDS.get(provider.family, provider.family),
+        "family": words_of(provider),
         "circuit": circuit,
         "strip": _strip(recent, circuit.state, now),
         "events": recent[:_SHOWN_EVENTS],

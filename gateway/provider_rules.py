@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.egress import SETTING, Allowance, refuse_reason
 from gateway.origin import Origin, parse_base_url
+from gateway.providers.presets import PRESETS
 from gateway.providers.registry import FAMILIES
 from nexus.errors import InvalidRequest
 
@@ -22,7 +23,7 @@ MAX_BASE_URL = 500  # characters
 _SHOWN_FROM = 12  # a shorter key would be half told by its last four characters
 _TEXT_OPTIONS: Mapping[str, frozenset[str]] = {
     "openai": frozenset(("organization", "project")),
-    "openai_compatible": frozenset(),
+    "openai_compatible": frozenset(("preset",)),
     "anthropic": frozenset(("anthropic_version",)),
     "bedrock": frozenset(("region", "access_key_id")),
     "azure_openai": frozenset(("api_version",)),
@@ -61,7 +62,7 @@ def default_base_url(family: str, options: Mapping[str, Any]) -> str:
 def checked_base_url(
     family: str, base_url: str, allowance: Allowance, *, options: Mapping[str, Any] | None = None
 ) -> str:
-    """Return the base URL to store: the family's own when none is given.
+    """Return the base URL to store: the family's own, or its preset's, when none is given.
 
     An address that the gateway would never dial is refused here, where somebody reads the answer. Names are resolved
     and judged again at every connect.
@@ -115,6 +116,8 @@ def checked_options(family: str, options: Mapping[str, Any]) -> dict[str, Any]:
                 raise InvalidRequest(
                     f"{name} must be a string of printable ASCII characters without spaces.", param=f"options.{name}"
                 )
+            if name == "preset" and value not in PRESETS:
+                raise InvalidRequest(f"The presets are: {', '.join(PRESETS)}.", param="options.preset")
             if name == "anthropic_version" and not _DATE.match(value):
                 raise InvalidRequest(f"{name} must be a date, as in 2023-06-01.", param=f"options.{name}")
             if name == "region" and not _REGION.match(value):

@@ -35,6 +35,7 @@ from gateway.provider_rules import (
     default_base_url,
     last4,
 )
+from gateway.providers.presets import PRESETS
 from nexus.encryption import Cipher, SecretUnreadable
 from nexus.errors import Conflict, InvalidRequest, NexusError, NotFound
 from nexus.ids import uuid7
@@ -86,6 +87,9 @@ class Updated:
 def create_provider(tenant: Tenant, *, actor: Actor, family: str, **fields: Unpack[ProviderFields]) -> Provider:
     """Connect a tenant to a provider. Raises InvalidRequest, Conflict for a name that is taken, NoEncryptionKeys."""
     provider = Provider(tenant=tenant, family=checked_family(family))
+    preset = PRESETS.get(str(fields.get("options", {}).get("preset")))
+    if preset is not None and preset.timeout_s:
+        fields = {"timeout_s": preset.timeout_s, **fields}
     fields = {**fields, "base_url": fields.get("base_url", ""), "models": fields.get("models", {})}
     with transaction.atomic():
         changes = _apply(provider, fields)
@@ -177,8 +181,8 @@ def _apply(provider: Provider, fields: ProviderFields) -> dict[str, Any]:
     if "options" in wanted:
         wanted["options"] = checked_options(provider.family, wanted["options"])
         own = default_base_url(provider.family, provider.options)
-        if wanted.get("base_url", provider.base_url) == own:
-            wanted["base_url"] = ""  # the vendor's own, which another region has under another name
+        if wanted.get("base_url", provider.base_url) == own and default_base_url(provider.family, wanted["options"]):
+            wanted["base_url"] = ""  # the vendor's own, which another region or preset has under another name
     if "base_url" in wanted:
         allowance = Allowance.parse(settings.NEXUS_ALLOW_PRIVATE_PROVIDERS)
         options = wanted.get("options", provider.options)

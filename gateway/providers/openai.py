@@ -63,20 +63,54 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] | None = None
+class _Groq(msgspec.Struct):
+    """What Groq adds to a chunk: usage without being asked, and errors in the midst of a stream."""
+
     usage: _Usage | None = None
     error: Any = None
 
 
-class _ErrorOnly(msgspec.Struct):
+class _Complaint(msgspec.Struct):
+    """An error as OpenAI wraps it, or flat, as older vLLM, SGLang and TGI tell it, or FastAPI behind any of them."""
+
     error: Any = None
+    object: Any = None
+    message: Any = None
+    detail: Any = None
+    type: Any = None
+    param: Any = None
+    code: Any = None
+
+    @property
+    def told(self) -> Any:
+        """The error as `_error_fields` reads it; None where there is none."""
+        if self.error or (self.message is None and self.detail is None):
+            return self.error
+        return {
+            "message": self.detail if self.message is None else self.message,
+            "type": self.type,
+            "param": self.param,
+            "code": self.code,
+        }
+
+
+class _Chunk(_Complaint):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    x_groq: _Groq | None = None
+
+    @property
+    def failed(self) -> Any:
+        """The error that the chunk is, or carries."""
+        if self.error or self.object == "error":
+            return self.told
+        return self.x_groq.error if self.x_groq else None
 
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_embeddings = msgspec.json.Decoder(_Embeddings).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
-_decode_error = msgspec.json.Decoder(_ErrorOnly).decode
+_decode_error = msgspec.json.Decoder(_Complaint).decode
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning|arguments|refusal)"\s*:\s*"((?:[^"\\]|\\.)*)"')
@@ -123,7 +157,7 @@ def parse_response(request: ModelRequest, body: bytes) -> Completion | Failure:
 def parse_error(status: int, headers: Headers, body: bytes) -> Failure:
     """Classify an answer with an error status: by the status first, by the code only where it says more."""
     try:
-        raw = _decode_error(body).error
+        raw = _decode_error(body).told
     except (msgspec.DecodeError, RecursionError):
         raw = None
     message, type_, param, code = _error_fields(raw)
@@ -231,9 +265,11 @@ class OpenAIStream:
         except (msgspec.DecodeError, RecursionError):
             self.failure = Failure(FailureKind.PROTOCOL, "The provider sent an event that is not a completion chunk.")
             return False
-        if chunk.error:
-            self.failure = event_failure(chunk.error)
+        if chunk.failed:
+            self.failure = event_failure(chunk.failed)
             return False
+        if chunk.x_groq is not None and chunk.x_groq.usage is not None:
+            self.usage = _usage(chunk.x_groq.usage)
         if chunk.usage is not None:
             self.usage = _usage(chunk.usage)
             if not chunk.choices:
@@ -302,9 +338,10 @@ def _usage(usage: _Usage | None) -> Usage | None:
 def _failure_in(body: bytes) -> Failure | None:
     """Return the failure that a 200 answer carries as its body, if it does."""
     try:
-        error = _decode_error(body).error
+        complaint = _decode_error(body)
     except (msgspec.DecodeError, RecursionError):
         return None
+    error = complaint.told if complaint.object == "error" else complaint.error
     return event_failure(error) if error else None
 
 
@@ -314,9 +351,9 @@ def event_failure(error: Any) -> Failure:
     words = {type_, code}
     if "insufficient_quota" in words:
         kind = FailureKind.QUOTA
-    elif words & {"rate_limit_exceeded", "rate_limit_error", "tokens", "requests", "429"}:
+    elif words & {"rate_limit_exceeded", "rate_limit_error", "tokens", "requests", "408", "429"}:
         kind = FailureKind.RATE_LIMIT
-    elif words & {"invalid_api_key", "authentication_error", "401", "403"}:
+    elif words & {"invalid_api_key", "authentication_error", "401", "402", "403"}:
         kind = FailureKind.AUTH
     else:
         kind = FailureKind.SERVER

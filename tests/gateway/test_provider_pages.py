@@ -79,6 +79,18 @@ def test_what_is_wrong_stands_beside_its_field_and_nothing_typed_is_lost_but_the
     assert not AuditEvent.objects.exists()
 
 
+def test_a_preset_is_chosen_in_the_form_and_shown_again(ada: Person) -> None:
+    provider = connect(ada, name="fast", family="openai_compatible", preset="groq")
+    assert (provider.base_url, provider.options) == ("https://api.groq.com/openai/v1", {"preset": "groq"})
+    assert "Groq" in text_of(ada.browser.get(f"{LIST}{provider.id}/"))
+    form = ada.browser.get(f"{LIST}{provider.id}/edit/").content.decode()
+    assert '<option value="groq" selected>Groq</option>' in form
+    edited = {**FORM, "name": "fast", "api_key": "", "base_url": provider.base_url, "preset": ""}
+    assert ada.browser.post(f"{LIST}{provider.id}/edit/", edited).status_code == 303
+    provider.refresh_from_db()
+    assert provider.options == {}
+
+
 def test_a_name_that_is_taken_is_told_beside_the_name(ada: Person) -> None:
     connect(ada)
     answer = ada.browser.post(f"{LIST}new/", FORM)

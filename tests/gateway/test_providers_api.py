@@ -91,6 +91,30 @@ def test_the_family_has_its_own_address_and_the_compatible_one_needs_one(ada: Pe
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "base_url")
 
 
+def test_a_preset_brings_its_address_and_its_patience(ada: Person, settings: Any) -> None:
+    compatible: dict[str, Any] = {"family": "openai_compatible", "base_url": ""}
+    groq = created(ada, name="Groq", options={"preset": "groq"}, **compatible)
+    assert (groq["base_url"], groq["timeout_s"]) == ("https://api.groq.com/openai/v1", 60)
+    assert groq["options"] == {"preset": "groq"}
+    settings.NEXUS_ALLOW_PRIVATE_PROVIDERS = "127.0.0.0/8"
+    ollama = created(ada, name="Ollama", options={"preset": "ollama"}, **compatible)
+    assert (ollama["base_url"], ollama["timeout_s"]) == ("http://localhost:11434/v1", 300)
+    assert created(ada, name="Mine", options={"preset": "ollama"}, **compatible, timeout_s=5)["timeout_s"] == 5
+    moved = change(ada, groq["id"], base_url="https://proxy.example.com/v1").json()
+    assert moved["options"] == {"preset": "groq"}
+    assert change(ada, groq["id"], base_url="").json()["base_url"] == "https://api.groq.com/openai/v1"
+    other = change(ada, groq["id"], options={"preset": "deepseek"}).json()
+    assert other["base_url"] == "https://api.deepseek.com"
+    assert change(ada, groq["id"], options={}).json()["base_url"] == "https://api.deepseek.com"
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are(ada: Person) -> None:
+    refused = create(ada, family="openai_compatible", options={"preset": "grok"}).json()["error"]
+    assert refused["param"] == "options.preset"
+    assert "groq, deepseek, xai, openrouter, together, fireworks, vllm, ollama, lmstudio" in refused["message"]
+    assert create(ada, options={"preset": "groq"}).json()["error"]["param"] == "options"
+
+
 def test_a_developer_reads_and_changes_nothing(ada: Person, dev: Person) -> None:
     provider = created(ada)
     mine = dev.browser
