@@ -525,14 +525,24 @@ def test_a_live_call_lists_the_models_with_the_key(ada: Person) -> None:
     assert 0 <= body["latency_ms"] < 10_000
 
 
-def test_a_live_call_lists_the_models_the_familys_own_way(ada: Person) -> None:
-    with Upstream("anthropic", api_key=CANARY) as upstream:
-        body = try_out(ada, family="anthropic", base_url=upstream.base_url)
-        wrong = try_out(ada, name="Other", family="anthropic", base_url=upstream.base_url, api_key="another-key")
+@pytest.mark.parametrize(
+    ("family", "query"),
+    [
+        ("anthropic", "limit=1000"),
+        ("azure_openai", "api-version=2024-10-21"),
+        ("cohere", "page_size=1000"),
+        ("mistral", ""),
+        ("openai", ""),
+    ],
+)
+def test_a_live_call_lists_the_models_the_familys_own_way(ada: Person, family: str, query: str) -> None:
+    with Upstream(family, api_key=CANARY) as upstream:
+        body = try_out(ada, family=family, base_url=upstream.base_url)
+        wrong = try_out(ada, name="Other", family=family, base_url=upstream.base_url, api_key="another-key")
 
     assert (body["ok"], body["error"]) == (True, None)
     assert (wrong["ok"], wrong["status"]) == (False, 401)
-    assert upstream.log()[0]["query"] == "limit=1000"
+    assert upstream.log()[0]["query"] == query
 
 
 def test_a_live_call_to_bedrock_is_signed(ada: Person) -> None:
