@@ -113,6 +113,8 @@ class Outcome:
         overhead = max(0.0, self.overhead_ms)
         attempts, route = self.attempts, self.route
         told = b"" if self.shares is None else self.shares.head()
+        if self.endpoint in _ANTHROPICS:
+            told += b"request-id: %b\r\n" % self.id.encode()  # where its SDKs look for it
         if self.dropped:
             told += b"x-nexus-dropped-params: %b\r\n" % _names(self.dropped)
         if route is not None and len(attempts) == 1 and self.latency_ms is not None and attempts[0].fate == "200":

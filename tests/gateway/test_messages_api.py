@@ -196,6 +196,7 @@ def test_errors_raise_the_sdks_own_exceptions(servers: Servers, sdk: Anthropic, 
         ask(sdk, model="nobody")
     assert missing.value.type == "not_found_error"
     assert missing.value.body["error"]["code"] == "MODEL_NOT_FOUND"  # type: ignore[index]
+    assert missing.value.request_id == missing.value.response.headers["x-request-id"]
     stranger = Anthropic(base_url=servers.door.base_url, api_key="nxk_wrong", max_retries=0)
     with pytest.raises(anthropic.AuthenticationError) as unknown:
         ask(stranger, model="claude")
