@@ -5,6 +5,7 @@ while there is none close the connection.
 """
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Protocol, cast
 
 from gateway.origin import Origin
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
 # Loop clocks tick in milliseconds; without this a timer that fires within the last one would re-arm in circles.
 CLOCK_STEP_SECONDS = 0.001
-# One read of that much, and everybody else has a turn: the loop would read eight megabytes of a fast upstream in a row.
-MUCH_BYTES = 64 * 1024
+# So much of a fast upstream, and everybody else has a turn. The loop would read eight megabytes in a row, a quarter of
+# one at a time; in an event stream that is two thousand chunks, each of which costs a callback.
+SLICE_BYTES = 16 * 1024
 
 
 class Owner(Protocol):
@@ -31,7 +33,8 @@ class Connection(asyncio.Protocol):
     """A socket with at most one exchange on it, and the one timer of whoever waits for it."""
 
     __slots__ = (
-        "_deadline", "_loop", "_owner", "_paused", "_timer", "_timer_at", "_wire", "idle_since", "origin", "response",
+        "_deadline", "_loop", "_owner", "_paused", "_slices", "_timer", "_timer_at", "_turn", "_wire", "idle_since",
+        "origin", "response",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
@@ -42,6 +45,8 @@ class Connection(asyncio.Protocol):
         self._timer_at = 0.0
         self._deadline = 0.0
         self._paused = False
+        self._slices: deque[bytes] = deque()  # of what was read, those that wait for their turn
+        self._turn: asyncio.Handle | None = None
         self.origin = origin
         self.response: Response | None = None
         self.idle_since = 0.0
@@ -93,14 +98,25 @@ class Connection(asyncio.Protocol):
         self._read_on()
 
     def _read_on(self) -> None:
-        if not self._paused and self._wire is not None and not self._wire.is_closing():
+        if self._paused or self._wire is None or self._wire.is_closing():
+            return
+        if not self._slices:
             self._wire.resume_reading()
+        elif self._turn is None:
+            self._turn = self._loop.call_soon(self._next_slice)
+
+    def _next_slice(self) -> None:
+        self._turn = None
+        if self.response is not None and not self._paused:
+            self.response.feed(self._slices.popleft())
+            self._read_on()
 
     def release(self) -> None:
         """Hand the connection back to the pool; its response was read to the end."""
         self.response = None
         # A server may answer before it has read all of the request; what is unsent would precede the next request.
-        if self._wire is None or self._wire.is_closing() or self._wire.get_write_buffer_size():
+        # What still waits for its turn followed the end of this one.
+        if self._wire is None or self._slices or self._wire.is_closing() or self._wire.get_write_buffer_size():
             self.abort()
         else:
             self._owner.take_back(self)
@@ -114,6 +130,7 @@ class Connection(asyncio.Protocol):
 
     def _detach(self) -> None:
         self.response = None
+        self._slices.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -129,11 +146,13 @@ class Connection(asyncio.Protocol):
         if self.response is None:
             # Nobody asked for these bytes; the next request must not take them for its answer.
             self.abort()
-        else:
+        elif len(data) <= SLICE_BYTES and not self._slices:
             self.response.feed(data)
-            if len(data) >= MUCH_BYTES and self._wire is not None:
-                self._wire.pause_reading()
-                self._loop.call_soon(self._read_on)
+        elif self._wire is not None:
+            self._wire.pause_reading()
+            self._slices.extend([data[at : at + SLICE_BYTES] for at in range(0, len(data), SLICE_BYTES)])
+            if self._turn is None:
+                self._next_slice()
 
     def eof_received(self) -> None:
         # Judged here and not in connection_lost, which a half-closed peer that reads nothing could put off for ever.
@@ -143,6 +162,8 @@ class Connection(asyncio.Protocol):
         self._ended(exc)
 
     def _ended(self, exc: Exception | None) -> None:
+        while self._slices and self.response is not None:
+            self.response.feed(self._slices.popleft())
         response = self.response
         if response is not None:
             response.disconnected(clean=exc is None)
