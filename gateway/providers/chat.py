@@ -131,6 +131,7 @@ class Chat(msgspec.Struct, frozen=True):
     seed: int | None = None
     reasoning_effort: str | None = None
     user: str | None = None
+    called: dict[str, str] = {}  # tool call id -> function
     payload: dict[str, Any] = {}
 
     @property
@@ -145,10 +146,9 @@ class Chat(msgspec.Struct, frozen=True):
 
     def tool_name(self, call_id: str) -> str:
         """Return the function that a call named. Raises InvalidRequest for a result without a call."""
-        for message in self.messages:
-            for call in message.tool_calls:
-                if call.id == call_id:
-                    return call.name
+        name = self.called.get(call_id)
+        if name is not None:
+            return name
         raise InvalidRequest(f"No assistant message before it has a tool call `{call_id}`.", param="messages")
 
     def unhonoured(self, honoured: frozenset[str], *, drop: bool) -> tuple[str, ...]:
@@ -272,8 +272,9 @@ def parse_chat(payload: dict[str, Any]) -> Chat:
         raise InvalidRequest(f"{sentence}{f' (`{path}`)' if path else ''}.", param=path) from None
     most = read.max_tokens if read.max_completion_tokens is None else read.max_completion_tokens
     stop = read.stop if isinstance(read.stop, list) else [read.stop] if read.stop else []
+    messages = tuple(_message(message, at) for at, message in enumerate(read.messages))
     return Chat(
-        messages=tuple(_message(message, at) for at, message in enumerate(read.messages)),
+        messages=messages,
         tools=tuple(_tool(tool, at) for at, tool in enumerate(read.tools or ())),
         tool_choice=_tool_choice(read.tool_choice),
         parallel_tool_calls=read.parallel_tool_calls,
@@ -286,6 +287,7 @@ def parse_chat(payload: dict[str, Any]) -> Chat:
         seed=read.seed,
         reasoning_effort=read.reasoning_effort,
         user=read.user,
+        called={call.id: call.name for message in messages for call in message.tool_calls},
         payload=payload,
     )
 

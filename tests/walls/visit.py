@@ -97,7 +97,8 @@ class Visit:
     def keep(self, what: str, answer: httpx.Response) -> None:
         content = answer.request.url.path == "/v1/chat/completions" and what.startswith("POST")
         # A session that is used for longer than a minute is put off, and its cookie goes to its owner again.
-        lines = (line for line in answer.headers.multi_items() if not line[1].startswith("sessionid="))
+        told = answer.headers.multi_items()
+        lines = ((name, value) for name, value in told if name != "set-cookie" or not value.startswith("sessionid="))
         head = f"{answer.reason_phrase}\n" + "".join(f"{name}: {value}\n" for name, value in lines)
         kept = self.completions if content else self.answers
         kept[f"{what} #{len(kept)}"] = head.encode() + answer.content
