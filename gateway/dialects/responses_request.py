@@ -34,7 +34,7 @@ def chat_payload(payload: dict[str, Any]) -> dict[str, Any]:
             raise Unsupported(name)
     chat["messages"] = list(_messages(payload))
     if (most := payload.get("max_output_tokens")) is not None:
-        chat["max_tokens"] = most
+        chat["max_completion_tokens"] = most  # which reasoning models take alone
     if (tools := payload.get("tools")) is not None:
         chat["tools"] = [_tool(tool, f"tools[{at}]") for at, tool in enumerate(_list(tools, "tools"))]
     if (choice := payload.get("tool_choice")) is not None:

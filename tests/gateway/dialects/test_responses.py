@@ -50,7 +50,7 @@ def test_settings_go_by_their_names_in_chat() -> None:
     assert told == {
         "model": "m",
         "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}],
-        "max_tokens": 9,
+        "max_completion_tokens": 9,
         "temperature": 0.5,
         "reasoning_effort": "low",
         "response_format": {
