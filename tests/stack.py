@@ -108,6 +108,7 @@ class Server(Process):
 
     def __init__(self, role: str, *, log: Path, environment: Mapping[str, str], workers: int = 1) -> None:
         self.port = free_port()
+        self.workers = workers
         self.base_url = f"http://127.0.0.1:{self.port}"
         arguments = ["serve", role, "--port", str(self.port), "--workers", str(workers)]
         super().__init__(arguments, log=log, environment=environment)

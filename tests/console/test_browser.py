@@ -304,11 +304,12 @@ def test_an_error_stays_until_it_is_dismissed_and_anything_else_goes_by_itself(c
     page.clock.install()
     page.goto(f"{console.kit.base_url}/ui-kit/")
     page.get_by_role("link", name="Show a failure").click()
+    error = page.get_by_role("alert").locator("[data-toast]")
+    expect(error).to_be_visible()
     page.get_by_role("button", name="Show a toast").click()
     expect(page.locator("#toasts [data-toast]")).to_have_count(1)
     page.clock.fast_forward(60_000)  # milliseconds
     expect(page.locator("#toasts [data-toast]")).to_have_count(0)
-    error = page.get_by_role("alert").locator("[data-toast]")
     expect(error).to_contain_text("Key “CI pipeline” could not be revoked.")
     error.get_by_role("button", name="Dismiss").click()
     expect(error).to_have_count(0)

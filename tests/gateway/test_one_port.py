@@ -112,7 +112,7 @@ def test_one_signs_in_and_sees_the_last_request_and_the_circuit(
     expect(page.locator("#circuits")).to_contain_text("primary")
     expect(page.locator("#circuits .bd")).to_have_text("Closed")
     row = page.locator("#requests tbody tr").first
-    expect(row.locator(".rt")).to_have_text(re.compile(r"primary\s+503\s+primary\s+2"))
+    expect(row.get_by_role("cell").nth(2)).to_have_text(re.compile(r"primary\s*503\s*→?\s*primary\s*2"))
     expect(row).to_contain_text("gpt-4o")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 

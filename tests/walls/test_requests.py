@@ -38,6 +38,8 @@ UNWALLED = (
     "v1/chat/completions",
     "v1/completions",
     "v1/embeddings",
+    "v1/responses",
+    "v1/messages",
     "v1/models",
     "^v1/models/",
     "healthz",

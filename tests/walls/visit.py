@@ -201,7 +201,7 @@ def make_mistakes(visit: Visit) -> None:
     visit.ask("GET", "/v1/audit", status=200, headers={"referer": f"https://example.com/?{visit.typo}"})
     visit.ask("GET", f"/v1/keys/{visit.key}", status=404)
     basic = b64encode(f"ada:{visit.key}".encode()).decode()
-    for wrong in ({"authorization": f"Basic {basic}"}, {"authorization": visit.key}, {"x-api-key": visit.key}):
+    for wrong in ({"authorization": f"Basic {basic}"}, {"authorization": visit.key}, {"api-key": visit.key}):
         for path in ("/v1/models", "/v1/keys"):
             answer = visit.http.get(path, headers={"authorization": "", **wrong})
             assert answer.status_code in (400, 401, 403), answer.text
