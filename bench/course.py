@@ -15,7 +15,7 @@ from bench.load import LoadGenerator
 from bench.medians import DIRECT
 from bench.plan import Plan
 from bench.programs import CannotMeasure
-from bench.result import Background, Dashboards, Ingest, Machine, Measurement, Result, TargetFacts
+from bench.result import Background, Dashboards, Ingest, Machine, Measurement, Result, TargetFacts, Translation
 from bench.targets import Target
 from bench.upstream import free_port, upstream
 
@@ -60,6 +60,7 @@ class _Course:
         """Measure every part that the plan names."""
         parts = self.plan.parts
         measurements, found, beside = self._gateway() if "gateway" in parts else ([], [], None)
+        translations = self._translations() if "translation" in parts else []
         ingest = self._ingest() if "ingest" in parts else None
         dashboards = self._dashboards() if "dashboards" in parts else None
         return Result(
@@ -70,6 +71,7 @@ class _Course:
             targets=found,
             measurements=measurements,
             background=beside,
+            translations=translations,
             ingest=ingest,
             dashboards=dashboards,
             not_measured=self.installation.not_measured,
@@ -88,6 +90,11 @@ class _Course:
             say=self.say,
         )
         return measurements, found, self._background(found, before)
+
+    def _translations(self) -> list[Translation]:
+        self.say("measuring the translations")
+        printed = self.installation.run_part("translation", cores={self.cores.gateway})
+        return msgspec.json.decode(printed, type=list[Translation])
 
     def _ingest(self) -> Ingest:
         self.say("measuring the log ingest")

@@ -11,7 +11,7 @@ from bench.result import Pace
 from bench.scenario import Scenario
 
 _HERE = Path(__file__).parent
-PARTS = ("gateway", "ingest", "dashboards")
+PARTS = ("gateway", "translation", "ingest", "dashboards")
 _FULL_ROWS, _ROWS = 10_000_000, 1_000_000
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from bench.medians import DIRECT, Cell, Table, table_of
-from bench.result import Answer, Background, Dashboards, Feature, Ingest, Memory, Result, TargetFacts
+from bench.result import Answer, Background, Dashboards, Feature, Ingest, Memory, Result, TargetFacts, Translation
 from bench.scenario import KINDS
 
 NEXUS = "nexus"
@@ -21,6 +21,8 @@ def markdown(result: Result) -> str:
         parts += ["## Memory and start", _memory_table(result.targets)]
     if result.background is not None:
         parts += ["## Beside the gateway", _background(result.background)]
+    if result.translations:
+        parts += ["## Translation", _translations(result.translations)]
     if result.ingest is not None:
         parts += ["## Log ingest", _ingest(result.ingest)]
     if result.dashboards is not None:
@@ -136,6 +138,19 @@ def _memory_table(targets: Iterable[TargetFacts]) -> str:
 
 def _memory(memory: Memory | None) -> str:
     return _number(memory.rss_mb) if memory is not None else "-"
+
+
+def _translations(translations: Iterable[Translation]) -> str:
+    rows = [
+        [
+            one.family, _number(one.plain_us, 1), _number(one.plain_added_us, 1), _number(one.event_us, 2),
+            _number(one.event_added_us, 2),
+        ]
+        for one in translations
+    ]  # fmt: skip
+    said = "CPU time in a family's adapter, in µs, and how much of it is more than OpenAI's, whose bytes pass through."
+    heads = ["", "request of 1 KB and answer", "more", "event of a stream", "more"]
+    return f"{said}\n\n{_table(heads, rows)}"
 
 
 def _background(background: Background) -> str:

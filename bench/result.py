@@ -115,6 +115,16 @@ class Ingest(msgspec.Struct, frozen=True):
     shipper_cpu_us: float
 
 
+class Translation(msgspec.Struct, frozen=True):
+    """Microseconds of CPU time in a family's adapter, and how much of it is more than in OpenAI's."""
+
+    family: str
+    plain_us: float  # a request of 1 KB and its answer
+    plain_added_us: float
+    event_us: float  # one event of a stream
+    event_added_us: float
+
+
 class Answer(msgspec.Struct, frozen=True):
     """One page or query: the median and the slowest of `times`; None where it is not built."""
 
@@ -145,6 +155,7 @@ class Result(msgspec.Struct, frozen=True):
     targets: list[TargetFacts]
     measurements: list[Measurement]
     background: Background | None
+    translations: list[Translation]
     ingest: Ingest | None
     dashboards: Dashboards | None
     not_measured: list[Feature]

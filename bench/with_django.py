@@ -10,7 +10,7 @@ import sys
 import django
 import msgspec
 
-PARTS = ("ingest", "dashboards", "logged")
+PARTS = ("translation", "ingest", "dashboards", "logged")
 
 
 def main(part: str, arguments: list[str]) -> None:

@@ -59,9 +59,13 @@ def events(block: bytes) -> Iterator[bytes]:
 
 def data_of(event: bytes) -> bytes:
     """Return an event's data lines joined by newlines; empty for comments and for events without data."""
-    if event.startswith(b"data: ") and event.find(b"\n") >= len(event) - 2:
-        return event[6:].rstrip(b"\r\n")
-    return b"\n".join(_DATA_LINE.findall(event))
+    at = 0 if event.startswith(b"data:") else event.find(b"\ndata:") + 1
+    if at == 0 and not event.startswith(b"data:"):
+        return b""
+    end = event.find(b"\n", at)
+    if event.find(b"\ndata:", end) >= 0:
+        return b"\n".join(_DATA_LINE.findall(event))
+    return event[at + 5 : end if end >= 0 else None].removeprefix(b" ").removesuffix(b"\r")
 
 
 def encode(data: bytes) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 
 from bench.features import NOT_BUILT
 from bench.result import Result
+from gateway.providers.registry import FAMILIES
 from nexus.processes import command_line
 from tests.bench.conftest import needs_compiler
 
@@ -56,6 +57,8 @@ def test_a_run_reports_every_figure_it_promises_and_leaves_nothing_behind(work: 
         assert facts.idle.rss_mb > 0
         assert facts.after is not None
         assert facts.after.rss_mb > 0
+    assert {one.family for one in result.translations} == set(FAMILIES)
+    assert all(one.plain_us > 0 and one.event_us > 0 for one in result.translations)
     assert result.background is not None
     assert result.background.requests_logged == result.background.requests_asked
     assert result.ingest is not None

@@ -54,3 +54,11 @@ def test_an_event_without_end_is_refused_before_it_fills_the_memory() -> None:
     except sse.EventTooLarge:
         return
     raise AssertionError("an endless event was swallowed")
+
+
+@given(st.lists(st.sampled_from([b"data: a", b"data:", b"data:  b ", b"event: x", b": c", b"id: 1", b"datax: 1", b""])))
+def test_the_data_of_any_event_is_what_its_data_lines_say(lines: list[bytes]) -> None:
+    for ending in (b"\n", b"\r\n"):
+        event = b"".join(line + ending for line in lines) + ending
+        told = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
+        assert sse.data_of(event) == b"\n".join(told)
