@@ -1,5 +1,6 @@
 """A connection to the simulator of every provider family, for tests that hold for all of them alike."""
 
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -16,34 +17,41 @@ UPSTREAM_MODELS: Mapping[str, str] = {
     "gemini": "gemini-2.5-flash",
     "mistral": "mistral-small-latest",
 }
-_KEY = {"api_key": "sk-upstream-secret"}
 _PARTS: Mapping[str, dict[str, Any]] = {
-    "bedrock": {
-        "api_key": BEDROCK_SECRET,
-        "options": {"region": "us-east-1", "access_key_id": "AKIAIOSFODNN7EXAMPLE"},
-    },
+    "bedrock": {"options": {"region": "us-east-1", "access_key_id": "AKIAIOSFODNN7EXAMPLE"}},
 }
 NAMES = sorted(FAMILIES)
+KEYS: Mapping[str, str] = {
+    family: BEDROCK_SECRET if family == "bedrock" else f"sk-of-{family}-0123456789" for family in NAMES
+}
 
 
-def connect(client: Client, upstream: Upstream, *, models: tuple[str, ...], **fields: Any) -> None:
-    """Connect a simulator, whatever its family, as the provider of these public names."""
-    served = {model: UPSTREAM_MODELS.get(upstream.family, "gpt-4o") for model in models}
-    parts = _PARTS.get(upstream.family, _KEY)
+def connect(client: Client, upstream: Upstream, *, models: Mapping[str, str], **fields: Any) -> None:
+    """Connect a simulator, whatever its family, as the provider of these models (public name -> its own)."""
+    family = upstream.family
     client.add_provider(
-        upstream, name=f"{upstream.family} {models[0]}", family=upstream.family, models=served, **parts, **fields
+        upstream,
+        name=f"{family} {secrets.token_hex(4)}",
+        family=family,
+        api_key=KEYS[family],
+        models=dict(models),
+        **_PARTS.get(family, {}),
+        **fields,
     )
 
 
 @contextmanager
-def every_family() -> Iterator[tuple[Client, Mapping[str, Upstream]]]:
-    """Give a tenant in which each family's name is a model that it alone serves, and the simulators by family."""
+def simulators() -> Iterator[Mapping[str, Upstream]]:
+    """Run a simulator of every family, each of which requires its key."""
     with ExitStack() as running:
-        upstreams = {
-            family: running.enter_context(Upstream(family=family, api_key=_PARTS.get(family, _KEY)["api_key"]))
-            for family in NAMES
-        }
+        yield {family: running.enter_context(Upstream(family=family, api_key=KEYS[family])) for family in NAMES}
+
+
+@contextmanager
+def every_family() -> Iterator[Client]:
+    """Give a tenant in which each family's name is a model that it alone serves."""
+    with simulators() as upstreams:
         client = make_client()
         for family, upstream in upstreams.items():
-            connect(client, upstream, models=(family,))
-        yield client, upstreams
+            connect(client, upstream, models={family: UPSTREAM_MODELS.get(family, "gpt-4o")})
+        yield client

@@ -23,7 +23,7 @@ PICTURE = f"data:image/png;base64,{_PNG}"
 
 @pytest.fixture(scope="module")
 def sdk(committed: None, servers: Servers) -> Iterator[OpenAI]:
-    with every_family() as (client, _):
+    with every_family() as client:
         in_force(servers.door)
         yield OpenAI(base_url=f"{servers.door.base_url}/v1", api_key=client.key, max_retries=0)
 
