@@ -54,9 +54,10 @@ class RoundTrip:
         built = self.adapter.build_request(asked, self.target(**options))
         path, _, query = built.path.decode().partition("?")
         headers = {name.decode(): value.decode() for name, value in built.headers}
-        received = Request("POST", unquote(path), query, headers, built.body)
+        received = Request("POST", unquote(path), query, headers, built.body, path)
         try:
-            self._dialect.authenticate(received, "key")
+            if self.adapter.sign is None:  # a signature needs the time and the host
+                self._dialect.authenticate(received, "key")
             return self._dialect.answer(received, self._dialect.look(received), CIRCUMSTANCES)
         except Refused as refused:
             return refused.reply
