@@ -3,7 +3,6 @@
 Wire facts: https://platform.claude.com/docs/en/api (messages, streaming, errors, versioning, models).
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +22,7 @@ from gateway.providers.base import (
 )
 from gateway.providers.chat import ToolCall, chat_of
 from gateway.providers.failures import by_status, retry_after_seconds
+from gateway.providers.openai import parse_models
 from gateway.providers.translated_stream import EventStream
 from gateway.schema import ModelRequest
 
@@ -115,18 +115,9 @@ class Event(msgspec.Struct):
     error: _Error | None = None
 
 
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
-
-
 decode_message = msgspec.json.Decoder(_Message).decode
 _decode_failed = msgspec.json.Decoder(_Failed).decode
 decode_event = msgspec.json.Decoder(Event).decode
-_decode_models = msgspec.json.Decoder(_Models).decode
 
 
 def build_request(request: ModelRequest, target: Target) -> UpstreamRequest:
@@ -375,14 +366,6 @@ def models_request(target: Target) -> ModelsRequest:
     """Return the request for the list of models that the key may use."""
     path = f"{_root(target)}/models?limit={_MOST_MODELS}".encode()
     return ModelsRequest(path, ((b"accept", b"application/json"), *_identity(target)))
-
-
-def parse_models(body: bytes) -> Sequence[str]:
-    """Return the names in a list of models. Raises ValueError."""
-    try:
-        return [model.id for model in _decode_models(body).data]
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ValueError(str(error)) from error
 
 
 ANTHROPIC = Adapter(

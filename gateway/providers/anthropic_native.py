@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 
-from billing.pricing import Usage
 from gateway import sse
 from gateway.providers import anthropic
 from gateway.providers.anthropic import (
@@ -21,7 +20,7 @@ from gateway.providers.anthropic import (
     told_failure,
 )
 from gateway.providers.base import Completion, Failure, FailureKind, StreamDecoder, Target, UpstreamRequest
-from gateway.providers.openai import HOLD_BYTES
+from gateway.providers.tapped_stream import TappedStream
 from gateway.schema import Endpoint, ModelRequest
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -79,52 +78,15 @@ def native_response(body: bytes) -> Completion | Failure:
     return Completion(body, UsageCount().add(message.usage))
 
 
-class NativeStream:
-    """The tap on a stream of Anthropic's. It holds events until the first content, then passes them on as they come."""
+class NativeStream(TappedStream):
+    """The tap on a stream of Anthropic's."""
 
     def __init__(self) -> None:
-        self._splitter = sse.EventSplitter()
-        self._held: list[bytes] = []
-        self._held_bytes = 0
+        super().__init__()
         self._count = UsageCount()
         self._stop_seen = False
-        self.content_bytes = 0
-        self.committed = False
-        self.finished = False
-        self.failure: Failure | None = None
-        self.usage: Usage | None = None
 
-    def feed(self, data: bytes) -> bytes:
-        """Take upstream bytes; return the bytes for the client."""
-        if self.finished or self.failure is not None:
-            return b""
-        try:
-            for event in sse.events(self._splitter.feed(data)):
-                if self._take(event):
-                    self._held.append(event)
-                    self._held_bytes += len(event)
-                if self.finished or self.failure is not None:
-                    break
-        except sse.EventTooLarge:
-            self.failure = Failure(FailureKind.PROTOCOL, "The provider sent an event that is too large.")
-        if self._held_bytes > HOLD_BYTES and self.failure is None:
-            self.committed = True
-        if not self.committed:
-            return b""
-        told = b"".join(self._held)
-        self._held.clear()
-        self._held_bytes = 0
-        return told
-
-    def end(self) -> Failure | None:
-        """Say what is wrong with a body that ended here."""
-        if self.failure is not None or self.finished:
-            return self.failure
-        what = "in mid-answer" if self.committed else "before any content"
-        return Failure(FailureKind.TRUNCATED, f"The provider's stream ended {what}, without its end marker.")
-
-    def _take(self, event: bytes) -> bool:
-        """Note what an event says; return whether the client shall have it."""
+    def take(self, event: bytes) -> bool:
         data = sse.data_of(event)
         if not data:
             return True

@@ -3,8 +3,6 @@
 Wire facts: https://docs.cohere.com/v2/reference (chat, embed, models, errors) and the types of Cohere's own SDK.
 """
 
-import base64
-from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +22,9 @@ from gateway.providers.base import (
 )
 from gateway.providers.chat import ToolCall, chat_of
 from gateway.providers.cohere_request import chat_body, embed_body
+from gateway.providers.embeddings import embeddings_answer
 from gateway.providers.failures import by_status, retry_after_seconds
+from gateway.providers.headers import bearer_headers, json_headers
 from gateway.providers.translated_stream import EventStream
 from gateway.schema import Endpoint, ModelRequest
 
@@ -157,8 +157,7 @@ def build_request(request: ModelRequest, target: Target) -> UpstreamRequest:
         body["stream"] = True
     known = (operation, request.stream)
     if known not in target.memo:
-        accept = b"text/event-stream" if request.stream else b"application/json"
-        headers = ((b"content-type", b"application/json"), (b"accept", accept), *_identity(target))
+        headers = json_headers(bearer_headers(target), stream=request.stream)
         target.memo[known] = (f"{_root(target)}/v2/{operation}".encode(), headers)
     path, headers = target.memo[known]
     return UpstreamRequest(path, headers, msgspec.json.encode(body), dropped)
@@ -166,13 +165,6 @@ def build_request(request: ModelRequest, target: Target) -> UpstreamRequest:
 
 def _root(target: Target) -> str:
     return target.base_path.removesuffix("/v1").removesuffix("/v2")
-
-
-def _identity(target: Target) -> Headers:
-    headers: list[tuple[bytes, bytes]] = [(b"accept-encoding", b"identity"), (b"user-agent", b"nexus")]
-    if target.api_key:
-        headers.append((b"authorization", b"Bearer " + target.api_key.encode()))
-    return tuple(headers)
 
 
 def parse_response(request: ModelRequest, body: bytes) -> Completion | Failure:
@@ -238,22 +230,8 @@ def _embeddings(request: ModelRequest, embedded: _Embedded) -> Completion | Fail
     vectors: Sequence[Any] | None = embedded.embeddings.float or embedded.embeddings.base64
     if vectors is None:
         return Failure(FailureKind.PROTOCOL, _NO_ANSWER)
-    wants_base64 = request.payload.get("encoding_format") == "base64"
-    data = [
-        {"object": "embedding", "index": index, "embedding": _packed(vector) if wants_base64 else vector}
-        for index, vector in enumerate(vectors)
-    ]
-    told: dict[str, Any] = {"object": "list", "data": data, "model": request.model}
     billed = embedded.meta.billed_units if embedded.meta else None
-    usage = Usage(int(billed.input_tokens or 0), 0) if billed else None
-    if usage is not None:
-        told["usage"] = {"prompt_tokens": usage.input_tokens, "total_tokens": usage.input_tokens}
-    return Completion(msgspec.json.encode(told), usage)
-
-
-def _packed(vector: Any) -> str:
-    """Return a vector as OpenAI packs it: little-endian single precision, in Base64."""
-    return vector if isinstance(vector, str) else base64.b64encode(array("f", vector).tobytes()).decode()
+    return embeddings_answer(request, vectors, Usage(int(billed.input_tokens or 0), 0) if billed else None)
 
 
 class CohereStream(EventStream):
@@ -333,7 +311,7 @@ def _message_in(body: bytes) -> str:
 def models_request(target: Target) -> ModelsRequest:
     """Return the request for the list of models. It is version 1's, as in Cohere's own SDK."""
     path = f"{_root(target)}/v1/models?page_size={_MOST_MODELS}".encode()
-    return ModelsRequest(path, ((b"accept", b"application/json"), *_identity(target)))
+    return ModelsRequest(path, ((b"accept", b"application/json"), *bearer_headers(target)))
 
 
 def parse_models(body: bytes) -> list[str]:

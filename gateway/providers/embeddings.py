@@ -27,14 +27,20 @@ def texts_of(payload: dict[str, Any], *, most: int) -> list[str]:
     return list(texts)
 
 
-def embeddings_answer(request: ModelRequest, vectors: Sequence[Sequence[float]], usage: Usage | None) -> Completion:
-    """Return vectors as OpenAI tells them; without usage their tokens are estimated."""
+def embeddings_answer(
+    request: ModelRequest, vectors: Sequence[Sequence[float] | str], usage: Usage | None
+) -> Completion:
+    """Return vectors as OpenAI tells them; without usage their tokens are estimated. A text is a vector in Base64."""
     usage = usage or Usage(request.input_tokens_estimate, 0, estimated=True)
     packed = request.payload.get("encoding_format") == "base64"
     content = {
         "object": "list",
         "data": [
-            {"object": "embedding", "index": index, "embedding": _packed(vector) if packed else vector}
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": _packed(vector) if packed and not isinstance(vector, str) else vector,
+            }
             for index, vector in enumerate(vectors)
         ],
         "model": request.model,

@@ -4,19 +4,19 @@ Wire facts: https://ai.google.dev/api/embeddings,
 https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api.
 """
 
-import base64
-from array import array
 from typing import Any
 
 import msgspec
 
 from billing.pricing import Usage
 from gateway.providers.base import Completion, Failure, FailureKind, Unsupported
+from gateway.providers.embeddings import embeddings_answer, texts_of
 from gateway.providers.gemini_errors import failure_in
 from gateway.schema import ModelRequest
 from nexus.errors import InvalidRequest
 
 MAX_BATCH = 100  # texts in one request to AI Studio
+MAX_INSTANCES = 250  # and to Vertex AI
 _HONOURED = frozenset(("model", "input", "encoding_format", "dimensions"))
 
 
@@ -51,18 +51,14 @@ def embed_request(
     payload: dict[str, Any], model: str, *, vertex: bool, drop: bool
 ) -> tuple[str, dict[str, Any], tuple[str, ...]]:
     """Return method, body, and the names that are left out. Raises InvalidRequest, and Unsupported."""
-    texts = _texts(payload["input"])
+    texts = texts_of(payload, most=MAX_INSTANCES if vertex else MAX_BATCH)
     dimensions = payload.get("dimensions")
     if dimensions is not None and type(dimensions) is not int:
         raise InvalidRequest("`dimensions` must be a whole number.", param="dimensions")
-    if payload.get("encoding_format") not in (None, "float", "base64"):
-        raise InvalidRequest("`encoding_format` must be float or base64.", param="encoding_format")
     dropped = _unhonoured(payload, drop=drop)
     if vertex:
         body: dict[str, Any] = {"instances": [{"content": text} for text in texts]}
         return "predict", body | ({"parameters": {"outputDimensionality": dimensions}} if dimensions else {}), dropped
-    if len(texts) > MAX_BATCH:
-        raise Unsupported("input", f"The provider that serves this model embeds at most {MAX_BATCH} texts at once.")
     size = {"outputDimensionality": dimensions} if dimensions else {}
     named = model if "/" in model else f"models/{model}"
     requests = [{"model": named, "content": {"parts": [{"text": text}]}, **size} for text in texts]
@@ -82,25 +78,7 @@ def parse_embeddings(request: ModelRequest, body: bytes) -> Completion | Failure
         found = [prediction.embeddings for prediction in answer.predictions]
     if found is None:
         return Failure(FailureKind.PROTOCOL, "The provider answered 200 with a body that holds no embeddings.")
-    packed = request.payload.get("encoding_format") == "base64"
-    usage = _usage(answer, found) or Usage(request.input_tokens_estimate, 0, estimated=True)
-    content = {
-        "object": "list",
-        "data": [
-            {"object": "embedding", "index": index, "embedding": _packed(one.values) if packed else one.values}
-            for index, one in enumerate(found)
-        ],
-        "model": request.model,
-        "usage": {"prompt_tokens": usage.input_tokens, "total_tokens": usage.input_tokens},
-    }
-    return Completion(msgspec.json.encode(content), usage)
-
-
-def _texts(value: Any) -> list[str]:
-    texts = [value] if isinstance(value, str) else value
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise Unsupported("input", "The provider that serves this model embeds texts, not tokens.")
-    return list(texts)
+    return embeddings_answer(request, [one.values for one in found], _usage(answer, found))
 
 
 def _unhonoured(payload: dict[str, Any], *, drop: bool) -> tuple[str, ...]:
@@ -117,8 +95,3 @@ def _usage(answer: _Answer, found: list[_Embedding]) -> Usage | None:
     if found and all(one.statistics is not None for one in found):
         return Usage(int(sum(one.statistics.token_count for one in found if one.statistics)), 0)
     return None
-
-
-def _packed(values: list[float]) -> str:
-    """Return little-endian single precision numbers in Base64, as OpenAI packs them."""
-    return base64.b64encode(array("f", values).tobytes()).decode()

@@ -21,6 +21,7 @@ from gateway.providers.base import (
 )
 from gateway.providers.chat import ToolCall, chat_of
 from gateway.providers.failures import by_status, retry_after_seconds
+from gateway.providers.headers import bearer_headers, json_headers
 from gateway.providers.mistral_request import FORMAT, call_id, chat_body, embeddings_body
 from gateway.providers.openai import parse_models
 from gateway.providers.openai import parse_response as parse_openai_response
@@ -108,8 +109,7 @@ def build_request(request: ModelRequest, target: Target) -> UpstreamRequest:
         body["stream"] = True
     known = (operation, request.stream)
     if known not in target.memo:
-        accept = b"text/event-stream" if request.stream else b"application/json"
-        headers = ((b"content-type", b"application/json"), (b"accept", accept), *_identity(target))
+        headers = json_headers(bearer_headers(target), stream=request.stream)
         target.memo[known] = (f"{_root(target)}/{operation}".encode(), headers)
     path, headers = target.memo[known]
     return UpstreamRequest(path, headers, msgspec.json.encode(body), dropped)
@@ -117,13 +117,6 @@ def build_request(request: ModelRequest, target: Target) -> UpstreamRequest:
 
 def _root(target: Target) -> str:
     return target.base_path if target.base_path.endswith("/v1") else f"{target.base_path}/v1"
-
-
-def _identity(target: Target) -> Headers:
-    headers: list[tuple[bytes, bytes]] = [(b"accept-encoding", b"identity"), (b"user-agent", b"nexus")]
-    if target.api_key:
-        headers.append((b"authorization", b"Bearer " + target.api_key.encode()))
-    return tuple(headers)
 
 
 def parse_response(request: ModelRequest, body: bytes) -> Completion | Failure:
@@ -313,7 +306,9 @@ def _faults(faults: list[Any]) -> tuple[str, str | None]:
 
 def models_request(target: Target) -> ModelsRequest:
     """Return the request for the list of models that the key may use."""
-    return ModelsRequest(f"{_root(target)}/models".encode(), ((b"accept", b"application/json"), *_identity(target)))
+    return ModelsRequest(
+        f"{_root(target)}/models".encode(), ((b"accept", b"application/json"), *bearer_headers(target))
+    )
 
 
 MISTRAL = Adapter(

@@ -22,11 +22,12 @@ from gateway.providers.base import (
     UpstreamRequest,
 )
 from gateway.providers.failures import by_status, retry_after_seconds
+from gateway.providers.headers import bearer_headers, json_headers
+from gateway.providers.tapped_stream import HOLD_BYTES
 from gateway.schema import Endpoint, ModelRequest
 
 _LAST_BLOCKS = 8  # kept for a second look for the finish, the end of each: a fast stream comes in large ones
 _LAST_BYTES = 8 * 1024
-HOLD_BYTES = 64 * 1024  # events kept back before the first content; past that the stream is taken as begun
 
 
 class _PromptDetails(msgspec.Struct):
@@ -121,25 +122,16 @@ def build_request(request: ModelRequest, target: Target) -> UpstreamRequest:
     known = (request.endpoint, request.stream)
     if known not in target.memo:
         path = f"{target.base_path}/{request.endpoint.value}".encode()
-        target.memo[known] = (path, _headers(target, stream=request.stream))
+        target.memo[known] = (path, json_headers(_identity(target), stream=request.stream))
     path, headers = target.memo[known]
     return UpstreamRequest(path, headers, request.body_for(target.upstream_model))
 
 
-def _headers(target: Target, *, stream: bool) -> Headers:
-    accept = b"text/event-stream" if stream else b"application/json"
-    return ((b"content-type", b"application/json"), (b"accept", accept), *_identity(target))
-
-
 def _identity(target: Target) -> Headers:
     """Return the headers that every request to the provider has, its credential among them."""
-    headers: list[tuple[bytes, bytes]] = [(b"accept-encoding", b"identity"), (b"user-agent", b"nexus")]
-    if target.api_key:
-        headers.append((b"authorization", b"Bearer " + target.api_key.encode()))
-    for option, name in (("organization", b"openai-organization"), ("project", b"openai-project")):
-        if value := target.options.get(option):
-            headers.append((name, str(value).encode()))
-    return tuple(headers)
+    options = (("organization", b"openai-organization"), ("project", b"openai-project"))
+    named = [(name, str(target.options[option]).encode()) for option, name in options if target.options.get(option)]
+    return (*bearer_headers(target), *named)
 
 
 def parse_response(request: ModelRequest, body: bytes) -> Completion | Failure:

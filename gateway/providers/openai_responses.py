@@ -13,7 +13,8 @@ import msgspec
 from billing.pricing import Usage
 from gateway import sse
 from gateway.providers.base import Adapter, Completion, Failure, FailureKind, StreamDecoder
-from gateway.providers.openai import HOLD_BYTES, event_failure
+from gateway.providers.openai import event_failure
+from gateway.providers.tapped_stream import TappedStream
 from gateway.schema import Endpoint, ModelRequest
 
 
@@ -95,77 +96,34 @@ def _usage(usage: _Usage | None) -> Usage | None:
     )
 
 
-class ResponsesStream:
-    """The tap on a stream of typed events. It holds them until the first content, then passes them on as they come."""
+class ResponsesStream(TappedStream):
+    """The tap on a stream of typed events."""
 
-    def __init__(self) -> None:
-        self._splitter = sse.EventSplitter()
-        self._held = b""
-        self.content_bytes = 0
-        self.committed = False
-        self.finished = False
-        self.failure: Failure | None = None
-        self.usage: Usage | None = None
+    def is_content(self, block: bytes) -> bool:
+        if _SPECIAL.search(block) is not None:
+            return False
+        self._count(block)
+        return True
 
-    def feed(self, data: bytes) -> bytes:
-        """Take upstream bytes; return the bytes for the client."""
-        if self.finished or self.failure is not None:
-            return b""
-        try:
-            block = self._splitter.feed(data)
-        except sse.EventTooLarge:
-            self.failure = Failure(FailureKind.PROTOCOL, "The provider sent an event that is too large.")
-            return b""
-        if not self.committed or _SPECIAL.search(block) is not None:
-            block = self._walk(block)
-        elif block:
-            self._count(block)
-        if self.committed or self.failure is not None:
-            held, self._held = self._held, b""
-            return held + block if self.committed else b""
-        self._held += block
-        if len(self._held) >= HOLD_BYTES:
-            self.committed = True
-            held, self._held = self._held, b""
-            return held
-        return b""
-
-    def end(self) -> Failure | None:
-        """Say what is wrong with a body that ended here."""
-        if self.failure is not None or self.finished:
-            return self.failure
-        what = "in mid-answer" if self.committed else "before any content"
-        return Failure(FailureKind.TRUNCATED, f"The provider's stream ended {what}, without its end marker.")
-
-    def _walk(self, block: bytes) -> bytes:
-        passed = []
-        for event in sse.events(block):
-            if not self._take(sse.data_of(event)):
-                break
-            passed.append(event)
-            if self.finished:
-                break
-        return b"".join(passed)
-
-    def _take(self, data: bytes) -> bool:
-        """Note what an event says; return whether the client shall have it."""
+    def take(self, event: bytes) -> bool:
+        data = sse.data_of(event)
         if not data:
             return True
         try:
-            event = _decode_event(data)
+            told = _decode_event(data)
         except (msgspec.DecodeError, RecursionError):
             self.failure = Failure(FailureKind.PROTOCOL, "The provider sent an event that its API does not describe.")
             return False
-        if event.type == "error" or event.error:
-            self.failure = event_failure(event.error or {"message": event.message, "code": event.code})
+        if told.type == "error" or told.error:
+            self.failure = event_failure(told.error or {"message": told.message, "code": told.code})
             return False
-        if event.type == "response.failed":
-            self.failure = event_failure(event.response.error if event.response else None)
+        if told.type == "response.failed":
+            self.failure = event_failure(told.response.error if told.response else None)
             return False
-        if event.type in _ENDS:
-            self.usage = _usage(event.response.usage) if event.response else None
+        if told.type in _ENDS:
+            self.usage = _usage(told.response.usage) if told.response else None
             self.committed = self.finished = True
-        elif event.type.endswith(".delta"):
+        elif told.type.endswith(".delta"):
             self.committed = True
             self._count(data)
         return True
