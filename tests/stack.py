@@ -106,6 +106,8 @@ def stop_together(processes: Sequence[Process]) -> None:
 class Server(Process):
     """A server process that answers on a loopback port."""
 
+    workers = 1
+
     def __init__(self, role: str, *, log: Path, environment: Mapping[str, str], workers: int = 1) -> None:
         self.port = free_port()
         self.workers = workers
