@@ -81,7 +81,7 @@ def assert_dashboards_answered(result: Result) -> None:
 
 def assert_report_is_whole(report: str) -> None:
     headings = [line for line in report.splitlines() if line.startswith("## ")]
-    expected = ["Requests", "Against the others", "Memory and start", "Beside the gateway", "Log ingest"]
+    expected = ["Requests", "Against the others", "Memory and start", "Beside the gateway", "Translation", "Log ingest"]
     assert headings == [f"## {name}" for name in [*expected, "Over the request log", "Not measured"]]
     assert report.count("\n| nexus-django | ") == 8  # seven figures of requests, one line of memory
     assert "nan" not in report.split()
