@@ -22,6 +22,7 @@ from gateway.providers.base import (
 )
 from gateway.providers.chat import ToolCall, chat_of
 from gateway.providers.failures import by_status, retry_after_seconds
+from gateway.providers.headers import json_headers, key_headers
 from gateway.providers.openai import parse_models
 from gateway.providers.translated_stream import EventStream
 from gateway.schema import ModelRequest
@@ -142,8 +143,7 @@ def messages_path(target: Target) -> bytes:
 def headers_for(target: Target, *, stream: bool) -> Headers:
     """Return the headers of a request for a message, made once for each connection."""
     if stream not in target.memo:
-        accept = b"text/event-stream" if stream else b"application/json"
-        target.memo[stream] = ((b"content-type", b"application/json"), (b"accept", accept), *_identity(target))
+        target.memo[stream] = json_headers(_identity(target), stream=stream)
     headers: Headers = target.memo[stream]
     return headers
 
@@ -158,14 +158,7 @@ def _root(target: Target) -> str:
 
 
 def _identity(target: Target) -> Headers:
-    headers = [
-        (b"accept-encoding", b"identity"),
-        (b"user-agent", b"nexus"),
-        (b"anthropic-version", _version(target).encode()),
-    ]
-    if target.api_key:
-        headers.append((b"x-api-key", target.api_key.encode()))
-    return tuple(headers)
+    return (*key_headers(target, b"x-api-key"), (b"anthropic-version", _version(target).encode()))
 
 
 def parse_response(request: ModelRequest, body: bytes) -> Completion | Failure:

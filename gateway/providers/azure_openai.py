@@ -11,6 +11,7 @@ from dataclasses import replace
 from urllib.parse import quote
 
 from gateway.providers.base import Headers, ModelsRequest, Target, UpstreamRequest
+from gateway.providers.headers import bearer_headers, json_headers, key_headers
 from gateway.providers.openai import OPENAI
 from gateway.schema import ModelRequest
 
@@ -24,8 +25,7 @@ def build_request(request: ModelRequest, target: Target) -> UpstreamRequest:
     """Return the upstream request: the client's body at the deployment's address."""
     known = (request.endpoint, request.stream)
     if known not in target.memo:
-        accept = b"text/event-stream" if request.stream else b"application/json"
-        headers = ((b"content-type", b"application/json"), (b"accept", accept), *_identity(target))
+        headers = json_headers(_identity(target), stream=request.stream)
         target.memo[known] = (_path(target, request.endpoint.value), headers)
     path, headers = target.memo[known]
     return UpstreamRequest(path, headers, request.body_for(target.upstream_model))
@@ -58,12 +58,8 @@ def _api(target: Target) -> tuple[str, str, bool]:
 
 def _identity(target: Target) -> Headers:
     """Return the headers that every request has. A token of Microsoft Entra is a JWT, which no key looks like."""
-    headers: list[tuple[bytes, bytes]] = [(b"accept-encoding", b"identity"), (b"user-agent", b"nexus")]
-    if target.api_key.startswith("eyJ") and target.api_key.count(".") == 2:
-        headers.append((b"authorization", b"Bearer " + target.api_key.encode()))
-    elif target.api_key:
-        headers.append((b"api-key", target.api_key.encode()))
-    return tuple(headers)
+    is_token = target.api_key.startswith("eyJ") and target.api_key.count(".") == 2
+    return bearer_headers(target) if is_token else key_headers(target, b"api-key")
 
 
 AZURE_OPENAI = replace(

@@ -16,6 +16,7 @@ from gateway.providers.bedrock_embeddings import invoke_body
 from gateway.providers.bedrock_errors import parse_error
 from gateway.providers.bedrock_request import converse_body
 from gateway.providers.chat import chat_of
+from gateway.providers.headers import UNCOMPRESSED, bearer_headers
 from gateway.providers.sigv4 import SigningKey, amz_date, signature_headers, signing_key
 from gateway.schema import Endpoint, ModelRequest
 
@@ -52,10 +53,7 @@ def build_request(request: ModelRequest, target: Target) -> UpstreamRequest:
 
 def _identity(target: Target) -> Headers:
     """Return the headers of every request; an API key among them, but not a signature."""
-    headers = [(b"accept-encoding", b"identity"), (b"user-agent", b"nexus")]
-    if target.api_key and not target.options.get("access_key_id"):
-        headers.append((b"authorization", b"Bearer " + target.api_key.encode()))
-    return tuple(headers)
+    return UNCOMPRESSED if target.options.get("access_key_id") else bearer_headers(target)
 
 
 def sign(

@@ -27,6 +27,7 @@ from gateway.providers.chat import ToolCall, chat_of
 from gateway.providers.gemini_embeddings import embed_request, parse_embeddings
 from gateway.providers.gemini_errors import failure_in, failure_of
 from gateway.providers.gemini_request import FORMAT, generate_content
+from gateway.providers.headers import bearer_headers, json_headers, key_headers
 from gateway.providers.translated_stream import EventStream
 from gateway.schema import Endpoint, ModelRequest
 from nexus.ids import uuid7_text
@@ -128,8 +129,7 @@ def build_request(request: ModelRequest, target: Target) -> UpstreamRequest:
         method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
         body, dropped = generate_content(chat_of(request), target.upstream_model, drop=drop)
     if method not in target.memo:
-        accept = b"text/event-stream" if request.stream else b"application/json"
-        headers = ((b"content-type", b"application/json"), (b"accept", accept), *_identity(target))
+        headers = json_headers(_identity(target), stream=request.stream)
         target.memo[method] = (f"{_model_path(target)}:{method}".encode(), headers)
     path, headers = target.memo[method]
     return UpstreamRequest(path, headers, msgspec.json.encode(body), dropped)
@@ -159,12 +159,7 @@ def _root(target: Target, version: str) -> str:
 
 def _identity(target: Target) -> Headers:
     """Return the headers that every request has. A key never goes into the URL, which proxies write to their logs."""
-    headers: list[tuple[bytes, bytes]] = [(b"accept-encoding", b"identity"), (b"user-agent", b"nexus")]
-    if target.api_key and target.options.get("vertex"):
-        headers.append((b"authorization", b"Bearer " + target.api_key.encode()))
-    elif target.api_key:
-        headers.append((b"x-goog-api-key", target.api_key.encode()))
-    return tuple(headers)
+    return bearer_headers(target) if target.options.get("vertex") else key_headers(target, b"x-goog-api-key")
 
 
 def parse_response(request: ModelRequest, body: bytes) -> Completion | Failure:

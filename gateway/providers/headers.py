@@ -12,6 +12,11 @@ def bearer_headers(target: Target) -> Headers:
     return (*UNCOMPRESSED, (b"authorization", b"Bearer " + target.api_key.encode()))
 
 
+def key_headers(target: Target, name: bytes) -> Headers:
+    """The same where the key has a header of its own."""
+    return (*UNCOMPRESSED, (name, target.api_key.encode())) if target.api_key else UNCOMPRESSED
+
+
 def json_headers(identity: Headers, *, stream: bool) -> Headers:
     """Return the headers of a request with a JSON body."""
     accept = b"text/event-stream" if stream else b"application/json"

@@ -21,8 +21,8 @@ from gateway.providers.base import (
     Target,
     UpstreamRequest,
 )
-from gateway.providers.failures import by_status, retry_after_seconds
 from gateway.providers.headers import bearer_headers, json_headers
+from gateway.providers.openai_errors import Complaint, event_failure, failure_in, parse_error
 from gateway.providers.tapped_stream import HOLD_BYTES
 from gateway.schema import Endpoint, ModelRequest
 
@@ -71,31 +71,7 @@ class _Groq(msgspec.Struct):
     error: Any = None
 
 
-class _Complaint(msgspec.Struct):
-    """An error as OpenAI wraps it, or flat, as older vLLM, SGLang and TGI tell it, or FastAPI behind any of them."""
-
-    error: Any = None
-    object: Any = None
-    message: Any = None
-    detail: Any = None
-    type: Any = None
-    param: Any = None
-    code: Any = None
-
-    @property
-    def told(self) -> Any:
-        """The error as `_error_fields` reads it; None where there is none."""
-        if self.error or (self.message is None and self.detail is None):
-            return self.error
-        return {
-            "message": self.detail if self.message is None else self.message,
-            "type": self.type,
-            "param": self.param,
-            "code": self.code,
-        }
-
-
-class _Chunk(_Complaint):
+class _Chunk(Complaint):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     x_groq: _Groq | None = None
@@ -111,7 +87,6 @@ class _Chunk(_Complaint):
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_embeddings = msgspec.json.Decoder(_Embeddings).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
-_decode_error = msgspec.json.Decoder(_Complaint).decode
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning|arguments|refusal)"\s*:\s*"((?:[^"\\]|\\.)*)"')
@@ -140,33 +115,10 @@ def parse_response(request: ModelRequest, body: bytes) -> Completion | Failure:
     try:
         answer: _Answer | _Embeddings = decode(body)
     except (msgspec.DecodeError, RecursionError):
-        return _failure_in(body) or Failure(
+        return failure_in(body) or Failure(
             FailureKind.PROTOCOL, "The provider answered 200 with a body that is not an OpenAI answer."
         )
     return Completion(body, _usage(answer.usage))
-
-
-def parse_error(status: int, headers: Headers, body: bytes) -> Failure:
-    """Classify an answer with an error status: by the status first, by the code only where it says more."""
-    try:
-        raw = _decode_error(body).told
-    except (msgspec.DecodeError, RecursionError):
-        raw = None
-    message, type_, param, code = _error_fields(raw)
-    if not message:
-        message = f"The provider answered {status}."
-    kind = by_status(status)
-    if kind is FailureKind.RATE_LIMIT and "insufficient_quota" in (code, type_):
-        kind = FailureKind.QUOTA
-    return Failure(
-        kind,
-        message,
-        status=status,
-        type=type_,
-        param=param,
-        code=code,
-        retry_after_seconds=retry_after_seconds(headers),
-    )
 
 
 class OpenAIStream:
@@ -325,45 +277,6 @@ def _usage(usage: _Usage | None) -> Usage | None:
         cached_tokens=cached,
         reasoning_tokens=(completion.reasoning_tokens if completion else 0) or 0,
     )
-
-
-def _failure_in(body: bytes) -> Failure | None:
-    """Return the failure that a 200 answer carries as its body, if it does."""
-    try:
-        complaint = _decode_error(body)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    error = complaint.told if complaint.object == "error" else complaint.error
-    return event_failure(error) if error else None
-
-
-def event_failure(error: Any) -> Failure:
-    """Classify an error that came with status 200, where the words are all there is to go by."""
-    message, type_, param, code = _error_fields(error)
-    words = {type_, code}
-    if "insufficient_quota" in words:
-        kind = FailureKind.QUOTA
-    elif words & {"rate_limit_exceeded", "rate_limit_error", "tokens", "requests", "408", "429"}:
-        kind = FailureKind.RATE_LIMIT
-    elif words & {"invalid_api_key", "authentication_error", "401", "402", "403"}:
-        kind = FailureKind.AUTH
-    else:
-        kind = FailureKind.SERVER
-    return Failure(kind, message or "The provider reported an error.", status=200, type=type_, param=param, code=code)
-
-
-def _error_fields(error: Any) -> tuple[str, str | None, str | None, str | None]:
-    """Return message, type, param and code of an error member in any of the shapes seen in the wild."""
-    if isinstance(error, str):
-        return error, None, None, None
-    if not isinstance(error, dict):
-        return "", None, None, None
-
-    def text(name: str) -> str | None:
-        value = error.get(name)
-        return None if value is None or isinstance(value, dict | list) else str(value)
-
-    return text("message") or "", text("type"), text("param"), text("code")
 
 
 class _Model(msgspec.Struct):

@@ -13,7 +13,7 @@ import msgspec
 from billing.pricing import Usage
 from gateway import sse
 from gateway.providers.base import Adapter, Completion, Failure, FailureKind, StreamDecoder
-from gateway.providers.openai import event_failure
+from gateway.providers.openai_errors import event_failure
 from gateway.providers.tapped_stream import TappedStream
 from gateway.schema import Endpoint, ModelRequest
 
